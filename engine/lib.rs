@@ -1,0 +1,1 @@
+//! runbook: operations procedures as code.
