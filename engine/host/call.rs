@@ -1,0 +1,248 @@
+//! One call of a host function: permission, options, waiting, effects and errors, the same for all.
+
+use std::future::Future;
+use std::time::Instant;
+
+use rhai::{Dynamic, EvalAltResult, Map, NativeCallContext, Position};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::{Access, Ctx, Gate, Mode, SecretText, frames, read_options, value};
+use crate::model::{Effect, EventKind, Intent, Outcome};
+
+/// The result of a host function; the alias shows as its plain type in the reference.
+pub type RhaiResultOf<T> = std::result::Result<T, Box<EvalAltResult>>;
+
+/// One call of a host function.
+pub struct Call<'a> {
+    native: &'a NativeCallContext<'a>,
+    ctx: Ctx,
+    function: &'static str,
+}
+
+impl<'a> Call<'a> {
+    /// A call of `function`, as in `docker::restart`.
+    ///
+    /// # Errors
+    ///
+    /// When the engine runs no run: in the lint and in documentation nothing is called.
+    pub fn new(native: &'a NativeCallContext<'a>, function: &'static str) -> RhaiResultOf<Self> {
+        match native.tag().and_then(|tag| tag.read_lock::<Ctx>().map(|ctx| ctx.clone())) {
+            Some(ctx) => Ok(Self { native, ctx, function }),
+            None => {
+                Err(EvalAltResult::ErrorRuntime(format!("`{function}` can only be called in a run").into(), native.call_position()).into())
+            }
+        }
+    }
+
+    /// The context of the run.
+    pub fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
+    /// Where the script calls.
+    pub fn position(&self) -> Position {
+        self.native.call_position()
+    }
+
+    /// Asks whether the permissions cover this access; the one place is [`crate::host::Permissions`].
+    ///
+    /// # Errors
+    ///
+    /// `denied`, naming the grant that is missing.
+    pub fn permit(&self, access: &Access<'_>) -> RhaiResultOf<()> {
+        self.ctx.permissions().check(access).map(drop).map_err(|error| self.fail(error))
+    }
+
+    /// Reads the options map.
+    ///
+    /// # Errors
+    ///
+    /// `invalid`, naming the key, with the known keys or the expected type.
+    pub fn options<T: DeserializeOwned>(&self, options: Map) -> RhaiResultOf<T> {
+        read_options(&Dynamic::from_map(options)).map_err(|wrong| {
+            let mut error = if wrong.is_unknown_key() {
+                Error::new(Kind::Invalid, format!("{}: unknown option `{}`", self.function, wrong.path))
+                    .hint(format!("the options are {}", list_in_words(&wrong.known)))
+            } else {
+                Error::new(Kind::Invalid, format!("{}: option `{}`: {}", self.function, wrong.path, wrong.message))
+            };
+            if let Some(near) = nearest(&wrong.path, &wrong.known) {
+                error = error.hint(format!("did you mean `{near}`?"));
+            }
+            self.fail(error)
+        })
+    }
+
+    /// The value of an option that may be a secret, when the run may use that secret.
+    ///
+    /// # Errors
+    ///
+    /// `denied` without the grant, `not_found` when it is not set.
+    pub fn open(&self, text: &SecretText) -> RhaiResultOf<String> {
+        match text {
+            SecretText::Plain(text) => Ok(text.clone()),
+            SecretText::Secret(name) => {
+                self.permit(&Access::word("secrets", "use", name))?;
+                self.ctx.secrets().value(name).map(str::to_owned).map_err(|error| self.fail(error))
+            }
+        }
+    }
+
+    /// Blocks the script's thread on async work; ends at once when the run or the step has to stop.
+    ///
+    /// The work is made inside the runtime, so timers in it find their reactor.
+    ///
+    /// # Errors
+    ///
+    /// As the work fails; a stop can not be caught by the script.
+    pub fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> RhaiResultOf<T> {
+        let deadline = frames::deadline();
+        let runtime = self.ctx.runtime().map_err(|error| self.fail(error))?;
+        runtime.block_on(async {
+            let out_of_time = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                reason = self.ctx.stop().stopped() => Err(EvalAltResult::ErrorTerminated(Dynamic::from(reason), self.position()).into()),
+                () = out_of_time => Err(EvalAltResult::ErrorTerminated(Dynamic::from(OutOfTime), self.position()).into()),
+                done = work => done.map_err(|error| self.fail(error)),
+            }
+        })
+    }
+
+    /// Changes the world, as part of the open step, or as a step of its own outside of steps.
+    ///
+    /// The effect is durable in the journal before `work` starts. In a plan it is told instead, and
+    /// `planned` is returned.
+    ///
+    /// # Errors
+    ///
+    /// As `work` fails, or when the journal can not be written.
+    pub fn effect<T: Serialize + DeserializeOwned>(
+        &self,
+        effect: Effect,
+        planned: T,
+        work: impl Future<Output = Result<T>>,
+    ) -> RhaiResultOf<T> {
+        let frame = frames::top();
+        let plan = self.ctx.mode() == Mode::Plan;
+        if frame.is_step {
+            self.tell(&frame.key, effect)?;
+            return if plan { Ok(planned) } else { self.wait(work) };
+        }
+        let name = format!("{} {}", self.function, effect.target);
+        let key = frame.child_key(&name);
+        let started = Instant::now();
+        let intent = Intent { key: key.clone(), name, attempt: 1, ..Intent::default() };
+        match self.ctx.recorder().begin(intent).map_err(|error| self.fail(error))? {
+            Gate::Done(done) => return serde_json::from_value(done).map_err(|error| self.fail(Error::new(Kind::Bug, error.to_string()))),
+            Gate::Go => {}
+        }
+        self.tell(&key, effect)?;
+        let result = {
+            let _open = frames::open_step(key.clone(), None);
+            if plan { Ok(planned) } else { self.wait(work) }
+        };
+        let outcome = match &result {
+            Ok(value) => Outcome::Value(serde_json::to_value(value).unwrap_or(Value::Null)),
+            Err(error) => Outcome::Error(error_of(error)),
+        };
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.ctx.recorder().end(&key, outcome, duration_ms).map_err(|error| self.fail(error))?;
+        result
+    }
+
+    fn tell(&self, key: &str, effect: Effect) -> RhaiResultOf<()> {
+        let event = EventKind::Effect { key: key.to_owned(), effect };
+        self.ctx.recorder().tell(event).map_err(|error| self.fail(error))
+    }
+
+    /// The script value of a host value.
+    ///
+    /// # Errors
+    ///
+    /// `bug` only.
+    pub fn value(&self, host_value: &impl Serialize) -> RhaiResultOf<Dynamic> {
+        value::to_dynamic(host_value).map_err(|error| self.fail(error))
+    }
+
+    /// The error a script sees: a map it can catch, at the place of the call.
+    pub fn fail(&self, error: Error) -> Box<EvalAltResult> {
+        let error = match error.target {
+            None => error.context(self.function),
+            Some(_) => error,
+        };
+        EvalAltResult::ErrorRuntime(thrown(&error, self.position()), self.position()).into()
+    }
+}
+
+/// A step or check that has no time left; its owner turns it into an error of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OutOfTime;
+
+/// The map a script catches for an error.
+pub(crate) fn thrown(error: &Error, position: Position) -> Dynamic {
+    let mut map = Map::new();
+    map.insert("kind".into(), error.kind.name().into());
+    map.insert("message".into(), error.message.as_str().into());
+    map.insert("target".into(), error.target.as_deref().map_or(Dynamic::UNIT, Into::into));
+    map.insert("retryable".into(), error.retryable.into());
+    map.insert("hint".into(), error.hints.first().map_or(Dynamic::UNIT, |hint| hint.as_str().into()));
+    map.insert("line".into(), position.line().map_or(Dynamic::UNIT, |line| i64::try_from(line).unwrap_or(0).into()));
+    Dynamic::from_map(map)
+}
+
+/// The error in what a script threw; the inverse of [`thrown`], and more forgiving.
+pub(crate) fn error_of(error: &EvalAltResult) -> Error {
+    let inner = error.unwrap_inner();
+    let thrown = match inner {
+        EvalAltResult::ErrorRuntime(thrown, _) => thrown,
+        EvalAltResult::ErrorTerminated(reason, _) => return stop_error(reason),
+        other => return Error::new(Kind::Failed, other.to_string()),
+    };
+    let Ok(map) = thrown.as_map_ref() else {
+        return Error::new(Kind::Failed, thrown.to_string());
+    };
+    let text = |key: &str| map.get(key).and_then(|value| value.clone().into_string().ok());
+    let kind = text("kind").and_then(|kind| serde_json::from_value(Value::String(kind)).ok()).unwrap_or(Kind::Failed);
+    let mut error = Error::new(kind, text("message").unwrap_or_else(|| thrown.to_string()));
+    error.target = text("target");
+    error.hints.extend(text("hint"));
+    error.retryable = map.get("retryable").and_then(|flag| flag.as_bool().ok()).unwrap_or(error.retryable);
+    error
+}
+
+fn stop_error(reason: &Dynamic) -> Error {
+    use crate::host::StopReason;
+    match reason.clone().try_cast::<StopReason>() {
+        Some(reason @ StopReason::Cancelled) => Error::new(Kind::Cancelled, reason.message()),
+        Some(reason @ (StopReason::Time | StopReason::Memory)) => Error::new(Kind::Limit, reason.message()),
+        Some(reason @ StopReason::Lost) => Error::new(Kind::Store, reason.message()),
+        None => Error::new(Kind::Timeout, "it took longer than it may"),
+    }
+}
+
+/// `` `a`, `b` and `c` ``.
+pub(crate) fn list_in_words(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        [one] => format!("`{one}`"),
+        [most @ .., last] => {
+            let most: Vec<_> = most.iter().map(|name| format!("`{name}`")).collect();
+            format!("{} and `{last}`", most.join(", "))
+        }
+    }
+}
+
+/// The known name that was probably meant.
+pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n String>) -> Option<&'n str> {
+    let close = |candidate: &&String| strsim::damerau_levenshtein(name, candidate) <= 1 + name.len() / 4;
+    known.into_iter().filter(close).min_by_key(|candidate| strsim::damerau_levenshtein(name, candidate)).map(String::as_str)
+}

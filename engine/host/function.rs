@@ -1,0 +1,115 @@
+//! What a host function declares of itself, beside its manual.
+//!
+//! The lint, the reference, the permission inference and the tests read these tables; a test demands
+//! that a module's table and its `api` name the same functions.
+
+use rhai::Dynamic;
+use serde::de::DeserializeOwned;
+
+use crate::host::options::{OptionError, read_options};
+
+/// Says what is wrong with an options map, without calling the function.
+pub type CheckOptions = fn(&Dynamic) -> Result<(), OptionError>;
+
+/// A host module: a namespace of functions.
+pub struct HostModule {
+    /// The namespace, as in `docker`.
+    pub name: &'static str,
+    /// One line for the reference.
+    pub summary: &'static str,
+    /// Makes the Rhai module; called once per process.
+    pub build: fn() -> rhai::Module,
+    /// What each function declares.
+    pub functions: &'static [Function],
+}
+
+/// What one function declares.
+pub struct Function {
+    /// Its name, without the namespace.
+    pub name: &'static str,
+    /// Whether it changes the world.
+    pub kind: FunctionKind,
+    /// The permission it needs; none for pure functions.
+    pub need: Option<Need>,
+    /// What a plan shows of it; empty for everything but effects.
+    pub plan: &'static str,
+    /// Checks the options map it takes as its last argument.
+    pub options: Option<CheckOptions>,
+}
+
+/// Whether a function touches the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionKind {
+    /// It computes.
+    Pure,
+    /// It looks; running it again changes nothing.
+    Read,
+    /// It changes something; in a plan it is told, not done.
+    Effect,
+}
+
+/// The permission a function needs.
+pub struct Need {
+    /// The section of the header's `allow`.
+    pub section: &'static str,
+    /// The verb in it.
+    pub verb: &'static str,
+    /// What it is about.
+    pub object: NeedObject,
+}
+
+/// Where the object of a permission is found.
+pub enum NeedObject {
+    /// Always this one.
+    Fixed(&'static str),
+    /// In the argument at this place, from 0.
+    Argument(usize),
+}
+
+impl Function {
+    const fn new(name: &'static str, kind: FunctionKind) -> Self {
+        Self { name, kind, need: None, plan: "", options: None }
+    }
+
+    /// A function that only computes.
+    pub const fn pure(name: &'static str) -> Self {
+        Self::new(name, FunctionKind::Pure)
+    }
+
+    /// A function that looks at the world.
+    pub const fn read(name: &'static str) -> Self {
+        Self::new(name, FunctionKind::Read)
+    }
+
+    /// A function that changes the world, and what a plan shows of it.
+    pub const fn effect(name: &'static str, plan: &'static str) -> Self {
+        let mut function = Self::new(name, FunctionKind::Effect);
+        function.plan = plan;
+        function
+    }
+
+    /// Needs this permission on the object in the argument at `index`.
+    #[must_use]
+    pub const fn needs(mut self, section: &'static str, verb: &'static str, index: usize) -> Self {
+        self.need = Some(Need { section, verb, object: NeedObject::Argument(index) });
+        self
+    }
+
+    /// Needs this permission on one object that is always the same.
+    #[must_use]
+    pub const fn needs_fixed(mut self, section: &'static str, verb: &'static str, object: &'static str) -> Self {
+        self.need = Some(Need { section, verb, object: NeedObject::Fixed(object) });
+        self
+    }
+
+    /// Takes these options as a map in its last argument.
+    #[must_use]
+    pub const fn options<T: DeserializeOwned>(mut self) -> Self {
+        self.options = Some(check::<T>);
+        self
+    }
+}
+
+fn check<T: DeserializeOwned>(options: &Dynamic) -> Result<(), OptionError> {
+    read_options::<T>(options).map(drop)
+}

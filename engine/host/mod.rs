@@ -1,0 +1,33 @@
+//! The functions scripts can call: one folder per module.
+//!
+//! A module is mechanism: small, general, in Rust. Policy belongs to the stdlib. Every module has an
+//! async client that knows nothing of Rhai, and an `api` that does nothing but check the permission,
+//! read the options and wait. The only door to the world is [`Ctx`]; no module knows the store.
+
+mod call;
+mod ctx;
+pub mod frames;
+mod function;
+mod options;
+pub mod permission;
+mod recorder;
+pub mod secrets;
+mod stop;
+pub mod value;
+
+mod sys;
+#[cfg(test)]
+mod testing;
+
+pub use call::{Call, RhaiResultOf};
+pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
+pub use ctx::{Ctx, Mode, RunInfo};
+pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
+pub use options::{OptionError, read_options};
+pub use permission::{Access, Permissions};
+pub use recorder::{Answer, Gate, Question, Recorder, Refusing};
+pub use secrets::{Secret, SecretText, Secrets};
+pub use stop::{Stop, StopReason};
+
+/// Every host module; nothing else knows them all.
+pub const MODULES: &[HostModule] = &[sys::MODULE];

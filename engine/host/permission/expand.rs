@@ -1,0 +1,162 @@
+//! Placeholders of a grant: `${services.postgres}`, `${databases.*}`, `${backup.dir}`.
+//!
+//! A placeholder stands for what the section needs of the system: a database is its name in `sql`,
+//! its address in `net`, its secret in `secrets`. One that names nothing in this system stands for
+//! no grant at all, never for an empty pattern.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::permission::{Networks, Section};
+use crate::host::secrets::names_in;
+use crate::model::System;
+
+/// An object with the networks it may resolve to.
+type Expanded = (String, Networks);
+
+/// The objects an entry stands for in this system.
+pub(super) fn expand(section: &Section, text: &str, system: &System) -> Result<Vec<Expanded>> {
+    let Some((before, rest)) = text.split_once("${") else {
+        return Ok(vec![(text.to_owned(), Networks::default())]);
+    };
+    let Some((placeholder, after)) = rest.split_once('}') else {
+        return Err(Error::new(Kind::Invalid, format!("allow.{}: `{text}` has a `${{` without its `}}`", section.name)));
+    };
+    let mut all = Vec::new();
+    for (value, networks) in resolve(section, placeholder, system)? {
+        for (rest, more) in expand(section, after, system)? {
+            let networks = more.names().iter().try_fold(networks.clone(), |networks, name| networks.and(name))?;
+            all.push((format!("{before}{value}{rest}"), networks));
+        }
+    }
+    Ok(all)
+}
+
+fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<Expanded>> {
+    if placeholder == "system" {
+        return Ok(vec![(system.name.clone(), Networks::default())]);
+    }
+    let (table, key) = placeholder.split_once('.').unwrap_or((placeholder, "*"));
+    let plain = |values: Vec<String>| Ok(values.into_iter().map(|value| (value, Networks::default())).collect());
+    match (table, section.name) {
+        ("services", _) => plain(keys(&system.services.each, key)),
+        ("contacts", _) => plain(keys(&system.contacts, key)),
+        ("databases", "net") => plain(pick(&system.databases, key, |d| Some(format!("{}:{}", d.host, d.port)))),
+        ("databases", "secrets") => plain(pick_all(&system.databases, key, |d| secrets_of(d.password.as_deref()))),
+        ("databases", _) => plain(keys(&system.databases, key)),
+        ("caches", "net") => plain(pick(&system.caches, key, |c| Some(format!("{}:{}", c.host, c.port)))),
+        ("caches", _) => plain(keys(&system.caches, key)),
+        ("endpoints", _) => with_network(&system.endpoints, key, |e| Some(e.url.clone()), |e| e.network.as_deref()),
+        ("certificates", "net") => with_network(&system.certificates, key, |c| c.served.clone(), |c| c.network.as_deref()),
+        ("certificates", _) => plain(pick_all(&system.certificates, key, |c| c.file.iter().chain(&c.ca).cloned().collect())),
+        ("logs", "fs") => plain(pick(&system.logs, key, |log| log.path.as_ref().map(|path| format!("{}*", path.trim_end_matches('*'))))),
+        ("logs", _) => plain(pick(&system.logs, key, |log| log.service.clone())),
+        ("paths", _) => plain(pick(&system.paths, key, |path| Some(path.clone()))),
+        ("routes", _) => plain(routes(system, key)),
+        ("backup", _) => plain(backup(system, key)?),
+        _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
+            "there are system, services, databases, caches, endpoints, certificates, logs, paths, contacts, routes and backup, each with `.NAME` or `.*`",
+        )),
+    }
+}
+
+fn keys<T>(table: &BTreeMap<String, T>, key: &str) -> Vec<String> {
+    table.keys().filter(|name| key == "*" || *name == key).cloned().collect()
+}
+
+fn pick<T>(table: &BTreeMap<String, T>, key: &str, value: impl Fn(&T) -> Option<String>) -> Vec<String> {
+    pick_all(table, key, |entry| value(entry).into_iter().collect())
+}
+
+fn pick_all<T>(table: &BTreeMap<String, T>, key: &str, values: impl Fn(&T) -> Vec<String>) -> Vec<String> {
+    table
+        .iter()
+        .filter(|(name, _)| key == "*" || *name == key)
+        .flat_map(|(_, entry)| values(entry))
+        .filter(|value| !value.is_empty())
+        .collect()
+}
+
+fn with_network<T>(
+    table: &BTreeMap<String, T>,
+    key: &str,
+    value: impl Fn(&T) -> Option<String>,
+    network: impl Fn(&T) -> Option<&str>,
+) -> Result<Vec<Expanded>> {
+    let mut all = Vec::new();
+    for (_, entry) in table.iter().filter(|(name, _)| key == "*" || *name == key) {
+        let Some(value) = value(entry).filter(|value| !value.is_empty()) else { continue };
+        let networks = network(entry).map_or(Ok(Networks::default()), |name| Networks::default().and(name))?;
+        all.push((value, networks));
+    }
+    Ok(all)
+}
+
+fn secrets_of(text: Option<&str>) -> Vec<String> {
+    text.map(|text| names_in(text).map(str::to_owned).collect()).unwrap_or_default()
+}
+
+fn routes(system: &System, key: &str) -> Vec<String> {
+    let mut contacts = pick_all(&system.routes, key, Clone::clone);
+    contacts.sort();
+    contacts.dedup();
+    contacts
+}
+
+fn backup(system: &System, key: &str) -> Result<Vec<String>> {
+    let Some(backup) = &system.backup else { return Ok(Vec::new()) };
+    match key {
+        "dir" => Ok(vec![backup.dir.clone()].into_iter().filter(|dir| !dir.is_empty()).collect()),
+        "remote" => Ok(backup.remote.clone().into_iter().collect()),
+        "secrets" => Ok(backup.secrets.clone()),
+        other => {
+            Err(Error::new(Kind::Invalid, format!("unknown placeholder `${{backup.{other}}}`"))
+                .hint("there are `dir`, `remote` and `secrets`"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::permission::section;
+    use crate::model::system::{Backup, Database, Endpoint};
+
+    fn system() -> System {
+        System {
+            name: "shop".to_owned(),
+            databases: [("main".to_owned(), Database { host: "db".into(), port: 5432, ..Database::default() })].into(),
+            endpoints: [(
+                "api".to_owned(),
+                Endpoint { url: "http://api:8000/health".into(), network: Some("private".into()), ..Endpoint::default() },
+            )]
+            .into(),
+            backup: Some(Backup { dir: "/backup/shop".into(), ..Backup::default() }),
+            ..System::default()
+        }
+    }
+
+    fn objects(name: &str, text: &str) -> Vec<String> {
+        expand(section(name).unwrap(), text, &system()).unwrap().into_iter().map(|(object, _)| object).collect()
+    }
+
+    #[test]
+    fn a_placeholder_stands_for_what_its_section_needs() {
+        assert_eq!(objects("sql", "${databases.*}"), ["main"]);
+        assert_eq!(objects("net", "${databases.main}"), ["db:5432"]);
+        assert_eq!(objects("fs", "${backup.dir}/sets"), ["/backup/shop/sets"]);
+        assert_eq!(objects("store", "health/${system}/"), ["health/shop/"]);
+        assert_eq!(expand(section("http").unwrap(), "${endpoints.api}", &system()).unwrap()[0].1.names(), ["private"]);
+    }
+
+    #[test]
+    fn what_the_system_does_not_have_grants_nothing() {
+        assert!(objects("sql", "${databases.other}").is_empty());
+        assert!(objects("redis", "${caches.*}").is_empty());
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_an_error() {
+        assert!(expand(section("sql").unwrap(), "${database.main}", &system()).is_err());
+    }
+}

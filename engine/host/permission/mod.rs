@@ -1,0 +1,451 @@
+//! What a run may touch: the one place that decides.
+//!
+//! Nothing is allowed by default. A header asks (`allow: #{…}`), the policy caps (`[policy.allow]`,
+//! `[policy.deny]`), and what holds is the intersection, with a deny beating every allow. Host
+//! functions ask with the *resolved* object: the address that is connected to, the container by its
+//! full name, the path as opened.
+//!
+//! An entry is `OBJECT`, `VERB:OBJECT` or `OBJECT:VERB` (`http` writes `METHOD URL`); a section is a
+//! list of entries or a map from verb to objects. `*` in an object stands for any characters.
+//! A URL or host may end with ` @NETWORK`: the networks its name may resolve to beyond public ones,
+//! `loopback`, `private` or a CIDR.
+
+mod expand;
+mod network;
+mod pattern;
+mod words;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::Url;
+
+pub use network::Networks;
+pub use words::in_words;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::call::{list_in_words, nearest};
+use crate::model::System;
+
+/// How the objects of a section are written and compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A name; `*` stands for any characters.
+    Word,
+    /// An address: scheme, host, port and path; `*` in host and path.
+    Url,
+    /// `host:port`; `*` for either.
+    Host,
+    /// An absolute path; a directory covers what is below it.
+    Path,
+}
+
+/// A section of `allow`: what it is about, and its verbs.
+#[derive(Debug)]
+pub struct Section {
+    /// Its name.
+    pub name: &'static str,
+    /// Its verbs; the first is meant when none is written.
+    pub verbs: &'static [&'static str],
+    /// How its objects are written.
+    pub object: ObjectKind,
+}
+
+/// Every section.
+pub const SECTIONS: &[Section] = &[
+    Section { name: "sys", verbs: &["read"], object: ObjectKind::Word },
+    Section { name: "http", verbs: &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], object: ObjectKind::Url },
+    Section { name: "net", verbs: &["connect", "ping", "resolve", "listeners"], object: ObjectKind::Host },
+    Section { name: "sql", verbs: &["read", "write"], object: ObjectKind::Word },
+    Section { name: "redis", verbs: &["read", "write"], object: ObjectKind::Word },
+    Section {
+        name: "docker",
+        verbs: &["inspect", "list", "logs", "stats", "exec", "restart", "start", "stop", "images", "disk"],
+        object: ObjectKind::Word,
+    },
+    Section { name: "systemd", verbs: &["status", "logs", "restart", "start", "stop"], object: ObjectKind::Word },
+    Section { name: "fs", verbs: &["read", "write", "remove"], object: ObjectKind::Path },
+    Section { name: "exec", verbs: &["run"], object: ObjectKind::Path },
+    Section { name: "secrets", verbs: &["use"], object: ObjectKind::Word },
+    Section { name: "store", verbs: &["read", "write"], object: ObjectKind::Word },
+    Section { name: "notify", verbs: &["send"], object: ObjectKind::Word },
+];
+
+/// The section of this name.
+///
+/// # Errors
+///
+/// `invalid`, with the section that was probably meant.
+pub fn section(name: &str) -> Result<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name).ok_or_else(|| {
+        let names: Vec<String> = SECTIONS.iter().map(|section| section.name.to_owned()).collect();
+        let error = Error::new(Kind::Invalid, format!("unknown permission section `{name}`"));
+        match nearest(name, &names) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("the sections are {}", list_in_words(&names))),
+        }
+    })
+}
+
+impl Section {
+    /// Whether a grant of verb `have` covers verb `want`.
+    fn implies(&self, have: &str, want: &str) -> bool {
+        have == want
+            || match self.name {
+                "http" => have == "GET" && want == "HEAD",
+                "sql" | "redis" | "store" => have == "write" && want == "read",
+                // Who may act on a container or unit may see its state.
+                "docker" => matches!(want, "inspect" | "list") && !matches!(have, "images" | "disk"),
+                "systemd" => want == "status",
+                "net" => want == "resolve" && matches!(have, "connect" | "ping"),
+                _ => false,
+            }
+    }
+}
+
+/// One thing that is allowed or denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The section.
+    pub section: String,
+    /// The verb.
+    pub verb: String,
+    /// The object, expanded for the system.
+    pub object: String,
+    /// The networks a name may resolve to beyond public ones.
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
+    pub networks: Networks,
+}
+
+/// What a host function is about to touch, resolved.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    section: &'a str,
+    verb: &'a str,
+    object: Object<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Object<'a> {
+    /// A name and the other names of the same thing.
+    Word(&'a str, &'a [String]),
+    Url(&'a Url),
+    Host(&'a str, u16),
+    Path(&'a Path),
+}
+
+impl<'a> Access<'a> {
+    /// An access to something that has a name.
+    pub fn word(section: &'a str, verb: &'a str, name: &'a str) -> Self {
+        Self { section, verb, object: Object::Word(name, &[]) }
+    }
+
+    /// An access to something with several names, any of which may be granted: a container by its
+    /// full name, its service, its labels.
+    pub fn named(section: &'a str, verb: &'a str, name: &'a str, aliases: &'a [String]) -> Self {
+        Self { section, verb, object: Object::Word(name, aliases) }
+    }
+
+    /// A request to an address.
+    pub fn url(method: &'a str, url: &'a Url) -> Self {
+        Self { section: "http", verb: method, object: Object::Url(url) }
+    }
+
+    /// A connection to a host; port 0 for what has none.
+    pub fn host(verb: &'a str, host: &'a str, port: u16) -> Self {
+        Self { section: "net", verb, object: Object::Host(host, port) }
+    }
+
+    /// An access to a file, by its absolute path without `.` and `..`.
+    pub fn path(verb: &'a str, path: &'a Path) -> Self {
+        Self { section: "fs", verb, object: Object::Path(path) }
+    }
+
+    /// A start of a program, by its absolute path.
+    pub fn program(path: &'a Path) -> Self {
+        Self { section: "exec", verb: "run", object: Object::Path(path) }
+    }
+
+    fn object_in_words(&self) -> String {
+        match self.object {
+            Object::Word(name, _) => name.to_owned(),
+            Object::Url(url) => network::without_secrets(url),
+            Object::Host(host, 0) => host.to_owned(),
+            Object::Host(host, port) => format!("{host}:{port}"),
+            Object::Path(path) => path.display().to_string(),
+        }
+    }
+
+    /// The entry that would allow it, as a header writes it.
+    fn entry(&self) -> String {
+        let object = self.object_in_words();
+        match (self.section, self.verb) {
+            ("http", method) => format!("http: [\"{method} {object}\"]"),
+            ("fs", verb) => format!("fs: #{{ {verb}: [\"{object}\"] }}"),
+            ("sql" | "redis", verb) => format!("{}: [\"{object}:{verb}\"]", self.section),
+            ("exec" | "secrets" | "notify" | "sys", _) => format!("{}: [\"{object}\"]", self.section),
+            (section, verb) => format!("{section}: [\"{verb}:{object}\"]"),
+        }
+    }
+}
+
+impl Grant {
+    fn covers(&self, access: &Access<'_>) -> bool {
+        let Ok(section) = section(&self.section) else { return false };
+        if self.section != access.section || !section.implies(&self.verb, access.verb) {
+            return false;
+        }
+        match access.object {
+            Object::Word(name, aliases) => {
+                pattern::word(&self.object, name) || aliases.iter().any(|alias| pattern::word(&self.object, alias))
+            }
+            Object::Url(url) => pattern::url(&self.object, url),
+            Object::Host(host, port) => pattern::host(&self.object, host, port),
+            Object::Path(path) => pattern::path(&self.object, path),
+        }
+    }
+}
+
+/// Everything a run may touch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    /// What the header asks for.
+    allow: Vec<Grant>,
+    /// What the policy allows at most; without one, what the header asks for holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cap: Option<Vec<Grant>>,
+    /// What the policy forbids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    deny: Vec<Grant>,
+}
+
+impl Permissions {
+    /// What `allow` of a header asks for, for this system.
+    ///
+    /// # Errors
+    ///
+    /// `invalid`, naming the section and the entry.
+    pub fn read(allow: &BTreeMap<String, Value>, system: &System) -> Result<Self> {
+        Ok(Self { allow: grants(allow, system)?, cap: None, deny: Vec::new() })
+    }
+
+    /// Caps them by the policy.
+    ///
+    /// # Errors
+    ///
+    /// `invalid`, naming the section and the entry of the policy.
+    pub fn capped(mut self, allow: Option<&BTreeMap<String, Value>>, deny: &BTreeMap<String, Value>, system: &System) -> Result<Self> {
+        self.cap = allow.map(|allow| grants(allow, system)).transpose()?;
+        self.deny = grants(deny, system)?;
+        Ok(self)
+    }
+
+    /// Decides whether an access is covered, and by which grant.
+    ///
+    /// # Errors
+    ///
+    /// `denied`, naming the grant that is missing.
+    pub fn check(&self, access: &Access<'_>) -> Result<&Grant> {
+        let denied = |why: &str| {
+            Error::new(Kind::Denied, format!("`{}` on `{}` is not allowed{why}", access.verb, access.object_in_words()))
+                .target(access.object_in_words())
+                .code("RB3001")
+        };
+        let Some(grant) = self.allow.iter().find(|grant| grant.covers(access)) else {
+            return Err(denied("").hint(format!("the header would have to ask for it: allow: #{{ {} }}", access.entry())));
+        };
+        if self.deny.iter().any(|grant| grant.covers(access)) {
+            return Err(denied(" by the policy").hint("see `[policy.deny]` in runbook.toml"));
+        }
+        if self.cap.as_ref().is_some_and(|cap| !cap.iter().any(|grant| grant.covers(access))) {
+            return Err(denied(" by the policy").hint("see `[policy.allow]` in runbook.toml"));
+        }
+        Ok(grant)
+    }
+
+    /// Decides whether a connection to this address is covered by the grant for its name.
+    ///
+    /// A name may resolve to public addresses only, unless the grant names the network, or is for
+    /// this very address. This is what stops a name that is rebound to a private address.
+    ///
+    /// # Errors
+    ///
+    /// `denied`, naming the network.
+    pub fn check_address(&self, grant: &Grant, host: &str, address: IpAddr) -> Result<()> {
+        if network::is_public(address) || grant.networks.contain(address) || network::is_literal(host, address) {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Denied, format!("`{host}` resolves to `{address}`, which is {}", network::describe(address)))
+            .target(host)
+            .code("RB3002")
+            .hint(format!("name the network in the header when it is meant: `{} @{}`", grant.object, network::network_of(address))))
+    }
+
+    /// What holds, for `show` and the reference: grants of the header that the policy leaves.
+    pub fn effective(&self) -> impl Iterator<Item = &Grant> {
+        self.allow.iter().filter(|grant| !self.deny.contains(grant))
+    }
+
+    /// Whether a policy caps them.
+    pub fn is_capped(&self) -> bool {
+        self.cap.is_some() || !self.deny.is_empty()
+    }
+
+    /// The directories and files of the `fs` section with this verb, for opening them as handles.
+    pub fn roots<'a>(&'a self, verb: &'a str) -> impl Iterator<Item = &'a str> {
+        self.allow.iter().filter(move |grant| grant.section == "fs" && grant.verb == verb).map(|grant| grant.object.as_str())
+    }
+
+    /// The names of the secrets that are asked for; patterns included.
+    pub fn secret_names(&self) -> impl Iterator<Item = &str> {
+        self.allow.iter().filter(|grant| grant.section == "secrets").map(|grant| grant.object.as_str())
+    }
+
+    /// Whether anything of this section is asked for.
+    pub fn uses(&self, section: &str) -> bool {
+        self.allow.iter().any(|grant| grant.section == section)
+    }
+
+    /// Whether the header asks for this access, whatever the policy says; for the lint.
+    pub fn asks_for(&self, section: &str, verb: &str) -> bool {
+        self.allow
+            .iter()
+            .any(|grant| grant.section == section && self::section(section).is_ok_and(|section| section.implies(&grant.verb, verb)))
+    }
+}
+
+fn grants(allow: &BTreeMap<String, Value>, system: &System) -> Result<Vec<Grant>> {
+    let mut grants = Vec::new();
+    for (name, entries) in allow {
+        let section = section(name)?;
+        for (verb, text) in entries_of(section, entries)? {
+            for (object, networks) in expand::expand(section, &text, system)? {
+                grants.push(grant(section, &verb, &object, networks)?);
+            }
+        }
+    }
+    Ok(grants)
+}
+
+/// The verb and object of each entry; placeholders not yet expanded.
+pub fn entries_of(section: &'static Section, entries: &Value) -> Result<Vec<(String, String)>> {
+    let text_of = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        other => Err(Error::new(Kind::Invalid, format!("allow.{}: `{other}` is not a text", section.name))),
+    };
+    match entries {
+        Value::String(text) => Ok(vec![split_entry(section, text)]),
+        Value::Array(list) => list.iter().map(|entry| text_of(entry).map(|text| split_entry(section, &text))).collect(),
+        Value::Object(map) => {
+            let mut all = Vec::new();
+            for (verb, objects) in map {
+                if !section.verbs.contains(&verb.as_str()) {
+                    return Err(unknown_verb(section, verb));
+                }
+                match objects {
+                    Value::String(object) => all.push((verb.clone(), object.clone())),
+                    Value::Array(list) => {
+                        for object in list {
+                            all.push((verb.clone(), text_of(object)?));
+                        }
+                    }
+                    other => {
+                        return Err(Error::new(Kind::Invalid, format!("allow.{}.{verb}: `{other}` is not a list of texts", section.name)));
+                    }
+                }
+            }
+            Ok(all)
+        }
+        other => Err(Error::new(Kind::Invalid, format!("allow.{}: `{other}` is neither a list nor a map", section.name))
+            .hint(format!("write it like {}: [\"…\"] or {}: #{{ {}: [\"…\"] }}", section.name, section.name, section.verbs[0]))),
+    }
+}
+
+fn split_entry(section: &Section, text: &str) -> (String, String) {
+    let is_verb = |word: &str| section.verbs.contains(&word);
+    let (first, rest) = if section.name == "http" { text.split_once(' ') } else { text.split_once(':') }.unwrap_or(("", text));
+    if is_verb(first) {
+        return (first.to_owned(), rest.trim().to_owned());
+    }
+    match text.rsplit_once(':') {
+        Some((object, verb)) if is_verb(verb) => (verb.to_owned(), object.to_owned()),
+        // A verb alone is that verb on everything: `docker: ["disk"]`.
+        _ if is_verb(text) => (text.to_owned(), "*".to_owned()),
+        _ => (section.verbs[0].to_owned(), text.to_owned()),
+    }
+}
+
+fn unknown_verb(section: &Section, verb: &str) -> Error {
+    let verbs: Vec<String> = section.verbs.iter().map(|&verb| verb.to_owned()).collect();
+    Error::new(Kind::Invalid, format!("allow.{}: unknown verb `{verb}`", section.name))
+        .hint(format!("the verbs are {}", list_in_words(&verbs)))
+}
+
+fn grant(section: &Section, verb: &str, object: &str, networks: Networks) -> Result<Grant> {
+    pattern::validate(section, object)?;
+    let mut grant = Grant { section: section.name.to_owned(), verb: verb.to_owned(), object: object.to_owned(), networks };
+    if let Some((object, written)) = object.rsplit_once(" @") {
+        grant.networks = grant.networks.and(written)?;
+        grant.object = object.to_owned();
+    }
+    Ok(grant)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn permissions(allow: Value) -> Permissions {
+        Permissions::read(&serde_json::from_value(allow).unwrap(), &System::default()).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default() {
+        let error = Permissions::default().check(&Access::word("sys", "read", "cpu")).unwrap_err();
+        assert_eq!(error.kind, Kind::Denied);
+        assert_eq!(error.hints, [r#"the header would have to ask for it: allow: #{ sys: ["cpu"] }"#]);
+    }
+
+    #[test]
+    fn entries_are_written_three_ways() {
+        let permissions = permissions(json!({ "sql": ["main:read"], "docker": ["restart:web"], "fs": { "read": ["/srv"] } }));
+        assert!(permissions.check(&Access::word("sql", "read", "main")).is_ok());
+        assert!(permissions.check(&Access::word("sql", "write", "main")).is_err());
+        assert!(permissions.check(&Access::word("docker", "restart", "web")).is_ok());
+        assert!(permissions.check(&Access::word("docker", "inspect", "web")).is_ok());
+        for other in ["web2", "/web", "we", "WEB"] {
+            assert!(permissions.check(&Access::word("docker", "restart", other)).is_err(), "{other}");
+        }
+        assert!(permissions.check(&Access::path("read", Path::new("/srv/a/b"))).is_ok());
+        assert!(permissions.check(&Access::path("read", Path::new("/srvx"))).is_err());
+        assert!(permissions.check(&Access::path("write", Path::new("/srv/a"))).is_err());
+    }
+
+    #[test]
+    fn deny_beats_allow_and_the_policy_caps() {
+        let asked = permissions(json!({ "fs": { "read": ["/srv"] } }));
+        let policy = |text: Value| serde_json::from_value::<BTreeMap<String, Value>>(text).unwrap();
+        let capped = asked
+            .capped(
+                Some(&policy(json!({ "fs": { "read": ["/srv/data", "/srv/keys"] } }))),
+                &policy(json!({ "fs": { "read": ["/srv/keys"] } })),
+                &System::default(),
+            )
+            .unwrap();
+        assert!(capped.check(&Access::path("read", Path::new("/srv/data/x"))).is_ok());
+        assert!(capped.check(&Access::path("read", Path::new("/srv/keys/x"))).is_err());
+        assert!(capped.check(&Access::path("read", Path::new("/srv/other"))).is_err());
+    }
+
+    #[test]
+    fn unknown_sections_and_verbs_are_refused_with_a_suggestion() {
+        let read = |allow: Value| Permissions::read(&serde_json::from_value(allow).unwrap(), &System::default()).unwrap_err();
+        assert_eq!(read(json!({ "dokcer": [] })).hints, ["did you mean `docker`?"]);
+        assert!(read(json!({ "fs": { "delete": ["/x"] } })).message.contains("unknown verb `delete`"));
+    }
+}

@@ -1,0 +1,84 @@
+//! Grants in words, for `runbook show`.
+
+use crate::host::permission::Grant;
+
+/// Programs that can start anything else: a grant for one is a grant for all the user may do.
+const FULL_POWER: [&str; 18] = [
+    "sh",
+    "bash",
+    "dash",
+    "zsh",
+    "env",
+    "docker",
+    "docker-compose",
+    "kubectl",
+    "ssh",
+    "tar",
+    "find",
+    "git",
+    "rsync",
+    "xargs",
+    "python3",
+    "perl",
+    "sudo",
+    "make",
+];
+
+/// What a grant allows, as a sentence fragment: `restart container backend`.
+pub fn in_words(grant: &Grant) -> String {
+    let object = if grant.object == "*" { "any".to_owned() } else { grant.object.clone() };
+    let text = match (grant.section.as_str(), grant.verb.as_str()) {
+        ("sys", _) => format!("see {object} of this machine"),
+        ("http", verb) => format!("{verb} {object}"),
+        ("net", "connect") => format!("connect to {object}"),
+        ("net", "ping") => format!("ping {object}"),
+        ("net", "resolve") => format!("look up {object}"),
+        ("net", _) => "see what listens on this machine".to_owned(),
+        ("sql", "read") => format!("read database {object}"),
+        ("sql", _) => format!("read and change database {object}"),
+        ("redis", "read") => format!("read cache {object}"),
+        ("redis", _) => format!("read and change cache {object}"),
+        ("docker", "images" | "disk") => format!("see docker {}", grant.verb),
+        ("docker", "exec") => format!("run commands in container {object}"),
+        ("docker", verb @ ("logs" | "stats")) => format!("read the {verb} of container {object}"),
+        ("docker", verb) => format!("{verb} container {object}"),
+        ("systemd", "status") => format!("see unit {object}"),
+        ("systemd", "logs") => format!("read the journal of unit {object}"),
+        ("systemd", verb) => format!("{verb} unit {object}"),
+        ("fs", verb) => format!("{verb} {object}"),
+        ("exec", _) => format!("start {object}"),
+        ("secrets", _) => format!("use secret {object}"),
+        ("store", "read") => format!("read its own notes {object}"),
+        ("store", _) => format!("keep notes {object}"),
+        ("notify", _) => format!("send to {object}"),
+        (section, verb) => format!("{section} {verb} {object}"),
+    };
+    let network = if grant.networks.is_empty() { String::new() } else { format!(" (also in {})", grant.networks.names().join(", ")) };
+    let warning = if is_full_power(grant) { "  ⚠ full power of this user" } else { "" };
+    format!("{text}{network}{warning}")
+}
+
+fn is_full_power(grant: &Grant) -> bool {
+    grant.section == "exec" && {
+        let program = grant.object.rsplit('/').next().unwrap_or_default();
+        grant.object.contains('*') || FULL_POWER.contains(&program)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::permission::Networks;
+
+    fn words(section: &str, verb: &str, object: &str) -> String {
+        in_words(&Grant { section: section.into(), verb: verb.into(), object: object.into(), networks: Networks::default() })
+    }
+
+    #[test]
+    fn grants_read_as_sentences() {
+        assert_eq!(words("docker", "restart", "backend"), "restart container backend");
+        assert_eq!(words("sql", "read", "main"), "read database main");
+        assert_eq!(words("exec", "run", "/usr/bin/git"), "start /usr/bin/git  ⚠ full power of this user");
+        assert_eq!(words("exec", "run", "/usr/bin/pg_dump"), "start /usr/bin/pg_dump");
+    }
+}

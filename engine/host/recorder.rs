@@ -1,0 +1,138 @@
+//! The seam to the journal: host functions must be recorded, but may not know the store.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::model::{EventKind, Intent, Outcome};
+
+/// Where a run is written down. Implemented by [`crate::run`]; the strict fake is for tests.
+pub trait Recorder: Send + Sync {
+    /// Records that a step is about to start. When it returns, the intent survives a crash.
+    ///
+    /// # Errors
+    ///
+    /// When the record could not be made; the step must not start then.
+    fn begin(&self, intent: Intent) -> Result<Gate>;
+
+    /// Records how a step ended. When it returns, the result survives a crash.
+    ///
+    /// # Errors
+    ///
+    /// When the record could not be made; the run must stop then.
+    fn end(&self, key: &str, outcome: Outcome, duration_ms: u64) -> Result<()>;
+
+    /// Records an event that needs no answer. It is kept in order, and durable with the next answer.
+    ///
+    /// # Errors
+    ///
+    /// When the supervisor is gone.
+    fn tell(&self, event: EventKind) -> Result<()>;
+
+    /// Asks what only the supervisor knows or may do.
+    ///
+    /// # Errors
+    ///
+    /// As the supervisor answers.
+    fn ask(&self, question: Question) -> Result<Answer>;
+}
+
+/// Whether a step has to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// It has to.
+    Go,
+    /// It ran before; this is its recorded value.
+    Done(Value),
+}
+
+/// What a worker can ask of its supervisor, which alone may write the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Question {
+    /// The value kept under this key by this runbook for this system.
+    Get {
+        /// The key.
+        key: String,
+    },
+    /// Keep a value, or forget it when it is null. Durable when answered.
+    Put {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Value,
+    },
+    /// The keys that begin like this.
+    Keys {
+        /// The beginning.
+        prefix: String,
+    },
+    /// Put a message into the outbox. Durable when answered; delivery comes after.
+    Send {
+        /// The name of the contact.
+        contact: String,
+        /// The message.
+        message: Value,
+    },
+    /// Try to deliver what is due in the outbox now.
+    Flush,
+    /// What became of messages: counts by state, and the dead ones.
+    Outbox,
+    /// The newest runs of a runbook for this run's system.
+    History {
+        /// The name of the runbook.
+        runbook: String,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Keep a file with the run: the worker wrote it at this path in the run's directory.
+    Keep {
+        /// The name of the artefact.
+        name: String,
+        /// Its content.
+        content: String,
+    },
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Done, or nothing there.
+    Nothing,
+    /// A value.
+    Value(Value),
+}
+
+impl Answer {
+    /// The value; null for nothing.
+    pub fn into_value(self) -> Value {
+        match self {
+            Self::Nothing => Value::Null,
+            Self::Value(value) => value,
+        }
+    }
+}
+
+/// A recorder that takes no step and answers nothing: for engines that only check or document.
+#[derive(Debug, Default)]
+pub struct Refusing;
+
+impl Recorder for Refusing {
+    fn begin(&self, intent: Intent) -> Result<Gate> {
+        Err(crate::error!(crate::error::Kind::Bug, "step `{}` started where nothing may run", intent.name))
+    }
+
+    fn end(&self, key: &str, _: Outcome, _: u64) -> Result<()> {
+        Err(crate::error!(crate::error::Kind::Bug, "step `{key}` ended where nothing may run"))
+    }
+
+    fn tell(&self, _: EventKind) -> Result<()> {
+        Ok(())
+    }
+
+    fn ask(&self, _: Question) -> Result<Answer> {
+        Err(crate::error!(crate::error::Kind::Bug, "a question was asked where nothing may run"))
+    }
+}

@@ -1,0 +1,19 @@
+//! The nouns: plain data, serialisable, without I/O and without Rhai.
+
+mod check;
+mod duration;
+mod effect;
+mod header;
+mod run;
+mod size;
+mod step;
+pub mod system;
+
+pub use check::{Check, Level, Limit};
+pub use duration::Span;
+pub use effect::Effect;
+pub use header::{Danger, Header, Param, ParamType};
+pub use run::{Artefact, Event, EventKind, Module, Run, RunId, RunState, Trigger};
+pub use size::Size;
+pub use step::{Intent, Outcome, Step, StepState};
+pub use system::System;
