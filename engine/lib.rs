@@ -6,3 +6,5 @@
 pub mod error;
 pub mod host;
 pub mod model;
+pub mod script;
+pub mod store;

@@ -23,6 +23,7 @@ pub use call::{Call, RhaiResultOf};
 pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
+pub(crate) use options::type_in_words;
 pub use options::{OptionError, read_options};
 pub use permission::{Access, Permissions};
 pub use recorder::{Answer, Gate, Question, Recorder, Refusing};

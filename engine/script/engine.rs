@@ -1,0 +1,127 @@
+//! Building engines: the shared parts once per process, the rest in microseconds per run.
+
+use std::sync::OnceLock;
+
+use rhai::packages::{Package, StandardPackage};
+use rhai::{Dynamic, Engine, EvalAltResult, Map, Module, OptimizationLevel, Scope, Shared};
+
+use crate::error::{Error, Kind, Result};
+use crate::host::{Ctx, HostModule, MODULES, OutOfTime, value};
+use crate::model::EventKind;
+use crate::script::{Script, Sources, diagnose, language, resolver};
+
+/// The limits of rhai.md §0. None on strings, arrays and maps: these would make building an array
+/// quadratic; memory is watched by the worker instead.
+const MAX_CALL_LEVELS: usize = 64;
+const MAX_EXPR_DEPTH: usize = 64;
+const MAX_NAMES: usize = 1000;
+
+/// What all engines share.
+pub struct Language {
+    standard: Shared<Module>,
+    globals: Shared<Module>,
+    modules: Vec<(&'static str, Shared<Module>)>,
+}
+
+impl Language {
+    /// The language of this binary.
+    pub fn shared() -> &'static Self {
+        static LANGUAGE: OnceLock<Language> = OnceLock::new();
+        LANGUAGE.get_or_init(|| Self::with(MODULES))
+    }
+
+    /// The language with these host modules; for embedders who add their own.
+    pub fn with(modules: &[HostModule]) -> Self {
+        Self {
+            standard: StandardPackage::new().as_shared_module(),
+            globals: language::module().into(),
+            modules: modules.iter().map(|module| (module.name, (module.build)().into())).collect(),
+        }
+    }
+
+    /// An engine that compiles and describes, but runs nothing.
+    pub fn bare(&self) -> Engine {
+        let mut engine = Engine::new_raw();
+        engine.register_global_module(self.standard.clone());
+        engine.register_global_module(self.globals.clone());
+        for (name, module) in &self.modules {
+            engine.register_static_module(*name, module.clone());
+        }
+        engine
+            .set_optimization_level(OptimizationLevel::None)
+            .set_strict_variables(true)
+            .set_fail_on_invalid_map_property(true)
+            .set_max_call_levels(MAX_CALL_LEVELS)
+            .set_max_expr_depths(MAX_EXPR_DEPTH, MAX_EXPR_DEPTH)
+            .set_max_modules(MAX_NAMES)
+            .set_max_functions(MAX_NAMES)
+            .set_max_variables(MAX_NAMES);
+        engine.disable_symbol("eval");
+        engine
+    }
+
+    /// An engine for one run.
+    pub fn engine(&self, ctx: &Ctx, script: &Script, params: &Map) -> Result<Engine> {
+        let mut engine = self.bare();
+        engine.register_static_module("params", constants(params.iter().map(|(name, value)| (name.to_string(), value.clone()))).into());
+        engine.register_static_module("system", system_module(ctx)?.into());
+        engine.set_module_resolver(resolver::Modules::new(script.modules.clone()));
+        let run = ctx.clone();
+        engine.on_progress(move |_| {
+            if let Some(reason) = run.stop().reason() {
+                return Some(Dynamic::from(reason));
+            }
+            let late = crate::host::frames::deadline().is_some_and(|deadline| std::time::Instant::now() >= deadline);
+            late.then(|| Dynamic::from(OutOfTime))
+        });
+        let run = ctx.clone();
+        engine.on_print(move |text| say(&run, text));
+        let run = ctx.clone();
+        engine.on_debug(move |text, _, _| say(&run, text));
+        engine.set_default_tag(Dynamic::from(ctx.clone()));
+        Ok(engine)
+    }
+}
+
+fn say(ctx: &Ctx, text: &str) {
+    let event = EventKind::Log { step: crate::host::frames::step_key(), text: text.to_owned() };
+    if ctx.recorder().tell(event).is_err() {
+        ctx.stop().stop(crate::host::StopReason::Lost);
+    }
+}
+
+fn constants(values: impl Iterator<Item = (String, Dynamic)>) -> Module {
+    let mut module = Module::new();
+    for (name, value) in values {
+        module.set_var(name, value);
+    }
+    module
+}
+
+/// `system::name`, `system::services`, …: the system file as constants, secrets masked.
+fn system_module(ctx: &Ctx) -> Result<Module> {
+    let system = ctx.system();
+    let json = serde_json::to_value(system).map_err(|error| Error::new(Kind::Bug, format!("the system does not serialise: {error}")))?;
+    let mut module = Module::new();
+    for (name, value) in json.as_object().into_iter().flatten() {
+        module.set_var(name.as_str(), value::dynamic(value));
+    }
+    Ok(module)
+}
+
+/// Runs a script to its end on this thread, which needs a large stack.
+///
+/// # Errors
+///
+/// What the script threw, with its place and call chain; or why it had to stop.
+pub fn evaluate(engine: &Engine, script: &Script) -> Result<()> {
+    let mut scope = Scope::new();
+    let result = engine.eval_ast_with_scope::<Dynamic>(&mut scope, &script.ast);
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => match error.unwrap_inner() {
+            EvalAltResult::ErrorTerminated(reason, _) if reason.is::<language::Finished>() => Ok(()),
+            _ => Err(diagnose(&error, &Sources::of(script))),
+        },
+    }
+}

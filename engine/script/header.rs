@@ -1,0 +1,180 @@
+//! The header: the literal `runbook(#{…})` at the top, read from the syntax tree without running anything.
+
+use std::collections::BTreeMap;
+
+use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Place, Result};
+use crate::host::{list_in_words, nearest};
+use crate::model::Header;
+
+/// The header and the place of each of its keys.
+pub(super) fn read(ast: &AST, path: &str) -> Result<(Header, BTreeMap<String, Place>)> {
+    let place =
+        |position: Position| Place { file: path.to_owned(), line: position.line().unwrap_or(1), column: position.position().unwrap_or(1) };
+    let Some((call, position)) = find(ast) else {
+        return Err(Error::new(Kind::Script, "there is no header")
+            .at(place(Position::new(1, 1)))
+            .code("RB1001")
+            .hint("begin with `runbook(#{ title: \"…\" });`"));
+    };
+    let [map @ Expr::Map(..)] = call.args.as_slice() else {
+        return Err(Error::new(Kind::Script, "the header takes one literal map")
+            .at(place(position))
+            .code("RB1001")
+            .hint("write `runbook(#{ title: \"…\" });`"));
+    };
+    let mut places = BTreeMap::new();
+    let value = literal(map, "", &mut |key, position| {
+        places.insert(key.to_owned(), place(position));
+    })
+    .map_err(|(key, position)| {
+        Error::new(Kind::Script, format!("`{key}` in the header is not a literal value"))
+            .at(place(position))
+            .code("RB1002")
+            .hint("the header is read without running the script; compute it in the script instead")
+    })?;
+    let header: Header = serde_path_to_error::deserialize(&value).map_err(|error| wrong_key(&error, &places, place(position)))?;
+    check(&header, &places)?;
+    Ok((header, places))
+}
+
+/// The first call of `runbook` at the top level.
+fn find(ast: &AST) -> Option<(FnCallExpr, Position)> {
+    let mut found = None;
+    ast.walk(&mut |path: &[ASTNode]| {
+        if found.is_none()
+            && let Some(ASTNode::Stmt(Stmt::FnCall(call, position))) = path.last()
+            && path.len() == 1
+            && call.name == "runbook"
+            && !call.is_qualified()
+        {
+            found = Some(((**call).clone(), *position));
+        }
+        found.is_none()
+    });
+    found
+}
+
+/// Folds a literal expression; tells the place of each key on the way.
+fn literal(expr: &Expr, key: &str, tell: &mut impl FnMut(&str, Position)) -> std::result::Result<Value, (String, Position)> {
+    match expr {
+        Expr::BoolConstant(flag, _) => Ok(Value::Bool(*flag)),
+        Expr::IntegerConstant(number, _) => Ok(Value::from(*number)),
+        Expr::FloatConstant(number, _) => Ok(Value::from(**number)),
+        Expr::CharConstant(letter, _) => Ok(Value::String(letter.to_string())),
+        Expr::StringConstant(text, _) => Ok(Value::String(text.to_string())),
+        Expr::Unit(_) => Ok(Value::Null),
+        Expr::Array(items, _) => items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| {
+                let key = format!("{key}[{index}]");
+                tell(&key, item.position());
+                literal(item, &key, tell)
+            })
+            .collect(),
+        Expr::Map(map, _) => map
+            .0
+            .iter()
+            .map(|(name, item)| {
+                let key = if key.is_empty() { name.name.to_string() } else { format!("{key}.{}", name.name) };
+                tell(&key, name.pos);
+                Ok((name.name.to_string(), literal(item, &key, tell)?))
+            })
+            .collect(),
+        Expr::DynamicConstant(value, position) => crate::host::value::plain(value).map_err(|_| (key.to_owned(), *position)),
+        // A negative number is a call of the minus operator.
+        Expr::FnCall(call, position) if call.name == "-" && call.args.len() == 1 => match literal(&call.args[0], key, tell)? {
+            Value::Number(number) if number.is_i64() => Ok(Value::from(-number.as_i64().unwrap_or_default())),
+            Value::Number(number) => Ok(Value::from(-number.as_f64().unwrap_or_default())),
+            _ => Err((key.to_owned(), *position)),
+        },
+        other => Err((key.to_owned(), other.position())),
+    }
+}
+
+fn wrong_key(error: &serde_path_to_error::Error<serde_json::Error>, places: &BTreeMap<String, Place>, whole: Place) -> Error {
+    let text = error.inner().to_string();
+    let text = text.split(" at line ").next().unwrap_or(&text);
+    let path = error.path().to_string();
+    let unknown = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let known: Vec<String> =
+        text.split_once("expected ").map(|(_, list)| list.split('`').skip(1).step_by(2).map(str::to_owned).collect()).unwrap_or_default();
+    let key = match unknown {
+        Some(name) if path == "." || path == name => name.to_owned(),
+        Some(name) if path.ends_with(&format!(".{name}")) => path,
+        Some(name) => format!("{path}.{name}"),
+        None => path,
+    };
+    let at = places.get(&key).cloned().unwrap_or(whole);
+    let error = match unknown {
+        Some(name) => Error::new(Kind::Script, format!("unknown key `{name}` in the header")).hint(match nearest(name, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the keys are {}", list_in_words(&known)),
+        }),
+        None => Error::new(Kind::Script, format!("`{key}` in the header: {text}")),
+    };
+    error.at(at).code("RB1003")
+}
+
+fn check(header: &Header, places: &BTreeMap<String, Place>) -> Result<()> {
+    let at = |key: &str| places.get(key).cloned().unwrap_or(Place { file: String::new(), line: 1, column: 1 });
+    for section in header.allow.keys() {
+        let key = format!("allow.{section}");
+        let known =
+            crate::host::permission::section(section).map_err(|error| Error { kind: Kind::Script, ..error }.at(at(&key)).code("RB1004"))?;
+        crate::host::permission::entries_of(known, &header.allow[section])
+            .map_err(|error| Error { kind: Kind::Script, ..error }.at(at(&key)).code("RB1004"))?;
+    }
+    for (name, param) in &header.params {
+        if let Err(error) = crate::script::params::check_declaration(name, param) {
+            return Err(Error { kind: Kind::Script, ..error }.at(at(&format!("params.{name}"))).code("RB1005"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::compile;
+
+    fn read_text(text: &str) -> Result<(Header, BTreeMap<String, Place>)> {
+        read(&compile("a.rhai", text).unwrap(), "a.rhai")
+    }
+
+    #[test]
+    fn a_header_is_read_without_running() {
+        let (header, places) = read_text(
+            "//! Manual.\n\nrunbook(#{\n  title: \"T\",\n  timeout: \"30m\",\n  params: #{ keep: #{ type: \"int\", def: -1, min: -2 } },\n  allow: #{ sys: [\"cpu\"] },\n});\nthrow \"never\";",
+        )
+        .unwrap();
+        assert_eq!(header.title, "T");
+        assert_eq!(header.params["keep"].def, Some(Value::from(-1)));
+        assert_eq!((places["params.keep"].line, places["params.keep"].column), (6, 14));
+    }
+
+    #[test]
+    fn errors_point_at_the_key() {
+        for (text, message, line, column) in [
+            ("runbook(#{ titel: \"x\" });", "unknown key `titel` in the header", 1, 12),
+            ("runbook(#{ title: \"x\",\n  timeout: 5 });", "`timeout` in the header: invalid type: integer `5`, expected a string", 2, 3),
+            ("runbook(#{ title: 1 + 1 });", "`title` in the header is not a literal value", 1, 21),
+            ("runbook(#{ allow: #{ dokcer: [] } });", "unknown permission section `dokcer`", 1, 22),
+            ("let x = 1;", "there is no header", 1, 1),
+            ("runbook(\"x\");", "the header takes one literal map", 1, 1),
+            ("runbook(#{ params: #{ a: #{ typ: \"int\" } } });", "unknown key `typ` in the header", 1, 29),
+        ] {
+            let error = read_text(text).unwrap_err();
+            let at = error.at.clone().unwrap();
+            assert_eq!((error.message.as_str(), at.line, at.column), (message, line, column), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_call_inside_a_function_is_no_header() {
+        assert!(read_text("fn f() { runbook(#{ title: \"x\" }); }").is_err());
+    }
+}

@@ -1,0 +1,17 @@
+//! The words of the language that are no module: steps, checks, and what Rhai's own functions lack.
+
+mod flow;
+mod parallel;
+mod step;
+mod text;
+
+use rhai::{Module, exported_module};
+
+pub use step::{Compensation, Finished, compensations};
+
+/// All of them, over Rhai's standard package: a later registration wins.
+pub fn module() -> Module {
+    let mut module = exported_module!(flow::api);
+    module.combine(exported_module!(text::api));
+    module
+}

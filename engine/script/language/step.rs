@@ -1,0 +1,336 @@
+//! Steps, checks and compensations: what they record, and when.
+
+#![expect(deprecated, reason = "rhai marks `store_data` as volatile; its version is pinned, and only it can call a module's closure later")]
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext, NativeCallContextStore, Position};
+use serde::Deserialize;
+
+use crate::error::{Error, Kind, Place};
+use crate::host::{Call, Ctx, Gate, OutOfTime, RhaiResultOf, StopReason, error_of, frames, list_in_words, nearest, value};
+use crate::model::{Check, EventKind, Intent, Level, Limit, Outcome, Span};
+
+/// The payload of `finish()`.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished;
+
+/// The options of `output` for files.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct OutputOptions {
+    pub(super) file: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StepOptions {
+    retry: u32,
+    backoff: Option<Span>,
+    timeout: Option<Span>,
+    idempotent: Option<String>,
+    on_doubt: Option<OnDoubt>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnDoubt {
+    Stop,
+    Redo,
+}
+
+const BACKOFF: Span = Span::secs(1);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+pub(super) fn thrown(error: Error, position: Position) -> Box<EvalAltResult> {
+    EvalAltResult::ErrorRuntime(crate::host::thrown(&error, position), position).into()
+}
+
+/// Runs a step: intent, work, result; again while it may help.
+pub(super) fn run(native: &NativeCallContext<'_>, name: &str, mut options: Map, work: &FnPtr) -> RhaiResultOf<Dynamic> {
+    let call = Call::new(native, "step")?;
+    let verify = options.remove("verify").and_then(Dynamic::try_cast::<FnPtr>);
+    let options: StepOptions = call.options(options)?;
+    let key = frames::top().child_key(name);
+    let idempotent = match options.on_doubt {
+        Some(OnDoubt::Redo) => Some(options.idempotent.clone().unwrap_or_else(|| key.clone())),
+        _ => options.idempotent.clone(),
+    };
+    let mut attempt = 1;
+    loop {
+        let intent = Intent {
+            key: key.clone(),
+            name: name.to_owned(),
+            attempt,
+            idempotent: idempotent.clone(),
+            verifiable: verify.is_some(),
+            undo: false,
+            timeout: options.timeout,
+        };
+        match perform(&call, native, intent, work)? {
+            Ok(value) => return Ok(value),
+            Err(error) if attempt <= options.retry && error_of(&error).retryable => {
+                let pause = options.backoff.unwrap_or(BACKOFF).0 * 2_u32.saturating_pow(attempt - 1);
+                call.wait(async move {
+                    tokio::time::sleep(pause.min(LONGEST_BACKOFF)).await;
+                    Ok(())
+                })?;
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One try of a step. The outer error is one that no retry can mend.
+fn perform(call: &Call<'_>, native: &NativeCallContext<'_>, intent: Intent, work: &FnPtr) -> RhaiResultOf<RhaiResultOf<Dynamic>> {
+    let key = intent.key.clone();
+    let deadline = intent.timeout.and_then(|timeout| Instant::now().checked_add(timeout.0));
+    let late = || Error::new(Kind::Timeout, format!("step `{}` took longer than {}", intent.name, intent.timeout.unwrap_or_default()));
+    if let Gate::Done(done) = call.ctx().recorder().begin(intent.clone()).map_err(|error| lost(call, error))? {
+        return Ok(Ok(value::dynamic(&done)));
+    }
+    let started = Instant::now();
+    let result = {
+        let _open = frames::open_step(key.clone(), deadline);
+        work.call_within_context::<Dynamic>(native, ())
+    };
+    let result = result.map_err(|error| match out_of_time(&error) && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        true => thrown(late(), call.position()),
+        false => error,
+    });
+    let (outcome, result) = match result {
+        Ok(value) => match value::plain(&value) {
+            Ok(plain) => (Outcome::Value(plain), Ok(value)),
+            Err(error) => {
+                let error = error.context(format_args!("step `{}`", intent.name));
+                (Outcome::Error(error.clone()), Err(thrown(error, call.position())))
+            }
+        },
+        Err(error) if is_finish(&error) => (Outcome::Value(serde_json::Value::Null), Err(error)),
+        Err(error) => (Outcome::Error(told(&error)), Err(error)),
+    };
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    call.ctx().recorder().end(&key, outcome, duration_ms).map_err(|error| lost(call, error))?;
+    match result {
+        Err(error) if matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(..)) => Err(error),
+        result => Ok(result),
+    }
+}
+
+/// The journal can not be written: nothing may go on.
+fn lost(call: &Call<'_>, error: Error) -> Box<EvalAltResult> {
+    call.ctx().stop().stop(StopReason::Lost);
+    match error.kind {
+        Kind::Conflict | Kind::Waiting => thrown(error, call.position()),
+        _ => EvalAltResult::ErrorTerminated(Dynamic::from(call.ctx().stop().reason().unwrap_or(StopReason::Lost)), call.position()).into(),
+    }
+}
+
+fn out_of_time(error: &EvalAltResult) -> bool {
+    matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(reason, _) if reason.is::<OutOfTime>())
+}
+
+fn is_finish(error: &EvalAltResult) -> bool {
+    matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(reason, _) if reason.is::<Finished>())
+}
+
+/// The error with its line, for the record; the file is added by the diagnosis of the run.
+fn told(error: &EvalAltResult) -> Error {
+    let place = innermost(error);
+    let told = error_of(error);
+    match place.line() {
+        Some(line) => told.at(Place { file: source_of(error), line, column: place.position().unwrap_or(0) }),
+        None => told,
+    }
+}
+
+fn innermost(error: &EvalAltResult) -> Position {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) | EvalAltResult::ErrorInModule(_, inner, _) => innermost(inner),
+        other => other.position(),
+    }
+}
+
+fn source_of(error: &EvalAltResult) -> String {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, source, inner, _) => match source_of(inner) {
+            inner if inner.is_empty() => source.clone(),
+            inner => inner,
+        },
+        EvalAltResult::ErrorInModule(path, inner, _) => match source_of(inner) {
+            inner if inner.is_empty() => path.clone(),
+            inner => inner,
+        },
+        _ => String::new(),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CheckOptions {
+    metric: Option<String>,
+    limit: Option<LimitOption>,
+    unit: Option<String>,
+    timeout: Option<Span>,
+    on_error: Option<Level>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitOption {
+    warn: Option<f64>,
+    alarm: Option<f64>,
+    below: bool,
+}
+
+/// What a closure may answer in full.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    level: Option<Level>,
+    detail: Option<String>,
+    value: Option<f64>,
+    unit: Option<String>,
+}
+
+/// Asks a question and records the answer.
+pub(super) fn ask(native: &NativeCallContext<'_>, name: &str, options: Map, question: &FnPtr) -> RhaiResultOf<Dynamic> {
+    let call = Call::new(native, "check")?;
+    let options: CheckOptions = call.options(options)?;
+    let name = frames::top().child_key(name);
+    let (limit, unit) = limits(&call, &options)?;
+    let started = Instant::now();
+    let deadline = options.timeout.and_then(|timeout| started.checked_add(timeout.0));
+    let result = {
+        let _open = frames::open_part(deadline);
+        question.call_within_context::<Dynamic>(native, ())
+    };
+    let mut check = Check { name, level: Level::Unknown, detail: String::new(), value: None, unit, limit: None, duration_ms: 0 };
+    match result {
+        Ok(value) => judge(&call, &mut check, value, limit)?,
+        Err(error) if out_of_time(&error) && deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+            check.detail = format!("no answer within {}", options.timeout.unwrap_or_default());
+        }
+        Err(error) if matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(..)) => return Err(error),
+        Err(error) => {
+            let error = error_of(&error);
+            check.level = options.on_error.unwrap_or(Level::Unknown);
+            check.detail = error.message;
+        }
+    }
+    check.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    call.ctx().recorder().tell(EventKind::Checked(check.clone())).map_err(|error| lost(&call, error))?;
+    call.value(&check)
+}
+
+fn limits(call: &Call<'_>, options: &CheckOptions) -> RhaiResultOf<(Option<Limit>, Option<String>)> {
+    if let Some(limit) = &options.limit {
+        return Ok((Some(Limit { warn: limit.warn, alarm: limit.alarm, below: limit.below }), options.unit.clone()));
+    }
+    let Some(metric) = &options.metric else { return Ok((None, options.unit.clone())) };
+    let thresholds = &call.ctx().system().thresholds;
+    match thresholds.get(metric) {
+        Some(threshold) => Ok((Some(threshold.limit()), options.unit.clone().or_else(|| threshold.unit.clone()))),
+        None => {
+            let names: Vec<String> = thresholds.keys().cloned().collect();
+            let error = Error::new(Kind::Invalid, format!("system `{}` has no threshold `{metric}`", call.ctx().system().name)).hint(
+                match nearest(metric, &names) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("it has {}", list_in_words(&names)),
+                },
+            );
+            Err(call.fail(error))
+        }
+    }
+}
+
+fn judge(call: &Call<'_>, check: &mut Check, answer: Dynamic, limit: Option<Limit>) -> RhaiResultOf<()> {
+    let measured = |check: &mut Check, value: f64, limit: Option<Limit>| {
+        check.value = Some(value);
+        if let Some(limit) = limit {
+            check.level = limit.judge(value);
+            check.limit = Some(limit);
+        }
+    };
+    if let Ok(flag) = answer.as_bool() {
+        check.level = if flag { Level::Ok } else { Level::Critical };
+    } else if let Ok(value) = answer.as_float().or_else(|_| answer.as_int().map(|whole| whole as f64)) {
+        if limit.is_none() {
+            check.detail = "it answered with a number, but there is no limit to compare it with".to_owned();
+        }
+        measured(check, value, limit);
+    } else if let Some(level) = answer.clone().into_string().ok().and_then(|name| Level::parse(&name)) {
+        check.level = level;
+    } else if answer.is_map() {
+        let plain = value::plain(&answer).map_err(|error| call.fail(error))?;
+        let answer: Answer = serde_json::from_value(plain).map_err(|error| {
+            call.fail(
+                Error::new(Kind::Invalid, format!("check `{}`: its answer is not one: {error}", check.name))
+                    .hint("return `#{ level: \"ok\", detail: \"…\" }`"),
+            )
+        })?;
+        if let Some(value) = answer.value {
+            measured(check, value, limit);
+        }
+        check.level = answer.level.unwrap_or(check.level);
+        check.detail = answer.detail.unwrap_or_default();
+        check.unit = answer.unit.or_else(|| check.unit.take());
+        if answer.level.is_none() && check.limit.is_none() {
+            check.detail = format!(
+                "it answered without a level{}",
+                if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) }
+            );
+        }
+    } else if answer.is_unit() {
+        check.detail = "it answered nothing".to_owned();
+    } else {
+        check.detail = format!("it answered with {}, which is no level", crate::host::type_in_words(answer.type_name()));
+    }
+    Ok(())
+}
+
+/// What takes a step back.
+pub struct Compensation {
+    /// Its name.
+    pub name: String,
+    key: String,
+    work: FnPtr,
+    context: NativeCallContextStore,
+}
+
+/// The compensations of a run, in the order they were registered.
+#[derive(Default)]
+struct Compensations(Mutex<Vec<Compensation>>);
+
+pub(super) fn register(native: &NativeCallContext<'_>, name: &str, work: FnPtr) -> RhaiResultOf<()> {
+    let call = Call::new(native, "undo")?;
+    let key = frames::top().child_key(&format!("undo: {name}"));
+    let context = native.store_data();
+    let compensation = Compensation { name: name.to_owned(), key, work, context };
+    call.ctx().state::<Compensations>().0.lock().unwrap_or_else(PoisonError::into_inner).push(compensation);
+    Ok(())
+}
+
+/// Takes the registered compensations, the last first; what is taken is not there any more.
+pub fn compensations(ctx: &Ctx) -> Vec<Compensation> {
+    let state = ctx.state::<Compensations>();
+    let mut taken = std::mem::take(&mut *state.0.lock().unwrap_or_else(PoisonError::into_inner));
+    taken.reverse();
+    taken
+}
+
+impl Compensation {
+    /// Runs it, as a step.
+    ///
+    /// # Errors
+    ///
+    /// What it threw; it is recorded already.
+    pub fn run(&self, engine: &Engine) -> RhaiResultOf<()> {
+        let native = self.context.create_context(engine);
+        let call = Call::new(&native, "undo")?;
+        let intent = Intent { key: self.key.clone(), name: self.name.clone(), attempt: 1, undo: true, ..Intent::default() };
+        perform(&call, &native, intent, &self.work)?.map(drop)
+    }
+}

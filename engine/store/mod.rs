@@ -1,0 +1,294 @@
+//! What survives a crash.
+//!
+//! [`Store`] is in terms of the nouns and says for each method what is durable when it returns. There
+//! are two of them today: SQLite, and a strict fake in memory that refuses what SQLite would let pass.
+//! Long texts (the log of a run) are files beside it, see [`Log`].
+
+#[cfg(test)]
+mod conformance;
+mod log;
+mod memory;
+mod sqlite;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use log::{Log, LogLine};
+pub use memory::Memory;
+pub use sqlite::Sqlite;
+
+use crate::error::{Error, Kind, Result};
+use crate::model::{Artefact, Event, Level, Module, Run, RunId, RunState, Trigger};
+
+/// Where a process stands, so that a dead one is not taken for a living one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The process number.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub started: u64,
+}
+
+/// A run in one line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The short number.
+    pub run: u64,
+    /// The identity.
+    pub id: RunId,
+    /// The runbook.
+    pub runbook: String,
+    /// The system.
+    pub system: Option<String>,
+    /// Where it stands.
+    pub status: RunState,
+    /// The exit code of the command.
+    pub exit_code: Option<u8>,
+    /// What started it.
+    pub trigger: Trigger,
+    /// Who started it.
+    pub by: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// From start to end; 0 while it runs.
+    pub duration_ms: u64,
+    /// How many effects it had.
+    pub changes: u64,
+    /// The worst answer of its checks.
+    pub level: Level,
+    /// One line: why it failed, or the worst check.
+    pub note: String,
+    /// The process that watches over it.
+    #[serde(skip)]
+    pub supervisor: Option<ProcessId>,
+}
+
+/// Which runs to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this runbook.
+    pub runbook: Option<String>,
+    /// Only for this system.
+    pub system: Option<String>,
+    /// Only in one of these states; all when empty.
+    pub states: Vec<RunState>,
+    /// Only started at or after this.
+    pub since: Option<Timestamp>,
+    /// At most so many; all when 0.
+    pub limit: u32,
+}
+
+/// The journal of runs, notes of runbooks, and the outbox.
+pub trait Store: Send + Sync {
+    /// Records a new run with the texts it is made of. When it returns, the run survives a crash and
+    /// has its number, which is returned.
+    ///
+    /// # Errors
+    ///
+    /// `store`; nothing was recorded then.
+    fn create(&self, run: &Run, modules: &[Module], supervisor: ProcessId) -> Result<u64>;
+
+    /// Appends events to a run, all or none. When it returns, they survive a crash.
+    ///
+    /// # Errors
+    ///
+    /// `store`, or `bug` for an event that can not follow; nothing was appended then.
+    fn append(&self, id: RunId, events: &[Event]) -> Result<()>;
+
+    /// A run as its events tell it.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`, or `store`.
+    fn run(&self, id: RunId) -> Result<Run>;
+
+    /// The texts a run was made of, the runbook first.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn modules(&self, id: RunId) -> Result<Vec<Module>>;
+
+    /// Runs in one line each, newest first.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>>;
+
+    /// The value a runbook keeps under a key; nothing when there is none.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn note(&self, scope: &str, key: &str) -> Result<Option<Value>>;
+
+    /// Keeps a value, or forgets it when it is null. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// `store`; nothing changed then.
+    fn keep_note(&self, scope: &str, key: &str, value: &Value) -> Result<()>;
+
+    /// The keys that begin like this, sorted.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn note_keys(&self, scope: &str, prefix: &str) -> Result<Vec<String>>;
+}
+
+/// The run a reference means: `12`, `#12`, `last`, `last:NAME`, or the beginning of a UUID.
+///
+/// # Errors
+///
+/// `usage`, when there is none, or more than one.
+pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
+    let bare = reference.trim_start_matches('#');
+    let missing = || Error::new(Kind::Usage, format!("there is no run `{reference}`")).hint("`runbook history` lists the runs");
+    if bare == "last" || bare.starts_with("last:") {
+        let runbook = bare.strip_prefix("last:").map(str::to_owned);
+        return store.list(&Filter { runbook, limit: 1, ..Filter::default() })?.pop().ok_or_else(missing);
+    }
+    let number = bare.parse::<u64>().ok();
+    let mut found: Vec<Summary> = store
+        .list(&Filter::default())?
+        .into_iter()
+        .filter(|run| number == Some(run.run) || bare.len() >= 8 && run.id.to_string().starts_with(bare))
+        .collect();
+    match found.len() {
+        1 => found.pop().ok_or_else(missing),
+        0 => Err(missing()),
+        _ => Err(Error::new(Kind::Usage, format!("`{reference}` means more than one run")).hint("write more of it")),
+    }
+}
+
+/// The state directory: the database, and a directory per run.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// The state directory at this path; made with mode 0700 when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it can not be made, or others can read it.
+    pub fn open(root: &Path) -> Result<Self> {
+        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+        let failed = |error: &std::io::Error| {
+            Error::because(Kind::Store, format_args!("the state directory `{}` can not be made", root.display()), error)
+                .hint("choose another one with RUNBOOK_STATE_DIR")
+        };
+        if !root.exists() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|error| failed(&error))?;
+        }
+        let found = std::fs::metadata(root).map_err(|error| failed(&error))?;
+        if !found.is_dir() {
+            return Err(Error::new(Kind::Store, format!("the state directory `{}` is no directory", root.display())));
+        }
+        if found.mode() & 0o077 != 0 {
+            return Err(Error::new(
+                Kind::Store,
+                format!("the state directory `{}` can be read by others (mode {:o})", root.display(), found.mode() & 0o777),
+            )
+            .hint(format!("chmod 700 {}", root.display())));
+        }
+        if found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(Error::new(Kind::Store, format!("the state directory `{}` belongs to another user", root.display()))
+                .hint("choose another one with RUNBOOK_STATE_DIR"));
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Its path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.root.join("runbook.db")
+    }
+
+    /// The directory of a run: its log, and the files kept with it.
+    pub fn run(&self, number: u64) -> PathBuf {
+        self.root.join("runs").join(number.to_string())
+    }
+
+    /// The directory of secrets that were set with `runbook secret set`.
+    pub fn secrets(&self) -> PathBuf {
+        self.root.join("secrets")
+    }
+
+    /// Keeps a file with a run, atomically.
+    ///
+    /// # Errors
+    ///
+    /// `invalid` for a name that is no plain file name, `store` when it can not be written.
+    pub fn keep(&self, number: u64, name: &str, content: &[u8]) -> Result<Artefact> {
+        use sha2::{Digest, Sha256};
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) || name.len() > 200 {
+            return Err(Error::new(Kind::Invalid, format!("`{name}` is not a file name")).hint("use letters, digits, `-`, `_` and `.`"));
+        }
+        let directory = self.run(number).join("files");
+        let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("file `{name}` can not be kept"), error);
+        write_private(&directory, name, content).map_err(|error| failed(&error))?;
+        let sha256 = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Artefact { name: name.to_owned(), size: content.len() as u64, sha256 })
+    }
+}
+
+/// Writes a file of mode 0600 in a directory of mode 0700: beside, synced, renamed, the directory synced.
+///
+/// # Errors
+///
+/// As the system says; the old file is still there then.
+pub fn write_private(directory: &Path, name: &str, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let partial = directory.join(format!(".{name}.partial"));
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, directory.join(name))?;
+    std::fs::File::open(directory)?.sync_all()
+}
+
+/// What a listing shows of a run beyond its columns.
+fn note_of(run: &Run) -> String {
+    if let Some(error) = &run.error {
+        return error.message.clone();
+    }
+    let worst = run.level();
+    let bad: Vec<&str> = run.checks.iter().filter(|check| check.level != Level::Ok).map(|check| check.name.as_str()).collect();
+    match bad.as_slice() {
+        [] => String::new(),
+        [one] => format!("{}: {one}", worst.name()),
+        [one, rest @ ..] => format!("{}: {one} and {} more", worst.name(), rest.len()),
+    }
+}
+
+/// The runs of each runbook, newest first.
+///
+/// # Errors
+///
+/// As [`Store::list`].
+pub fn by_runbook(store: &dyn Store, limit: usize) -> Result<BTreeMap<String, Vec<Summary>>> {
+    let mut runs: BTreeMap<String, Vec<Summary>> = BTreeMap::new();
+    for run in store.list(&Filter::default())? {
+        let list = runs.entry(run.runbook.clone()).or_default();
+        if list.len() < limit {
+            list.push(run);
+        }
+    }
+    Ok(runs)
+}
