@@ -6,5 +6,6 @@
 pub mod error;
 pub mod host;
 pub mod model;
+pub mod run;
 pub mod script;
 pub mod store;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
+use rhai::{AST, Expr, FnCallExpr, Position, Stmt};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Place, Result};
@@ -42,19 +42,17 @@ pub(super) fn read(ast: &AST, path: &str) -> Result<(Header, BTreeMap<String, Pl
 
 /// The first call of `runbook` at the top level.
 fn find(ast: &AST) -> Option<(FnCallExpr, Position)> {
-    let mut found = None;
-    ast.walk(&mut |path: &[ASTNode]| {
-        if found.is_none()
-            && let Some(ASTNode::Stmt(Stmt::FnCall(call, position))) = path.last()
-            && path.len() == 1
-            && call.name == "runbook"
-            && !call.is_qualified()
-        {
-            found = Some(((**call).clone(), *position));
-        }
-        found.is_none()
-    });
-    found
+    ast.statements().iter().find_map(|statement| {
+        let (call, position) = match statement {
+            Stmt::FnCall(call, position) => (call, position),
+            Stmt::Expr(expr) => match &**expr {
+                Expr::FnCall(call, position) => (call, position),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        (call.name == "runbook" && !call.is_qualified()).then(|| ((**call).clone(), *position))
+    })
 }
 
 /// Folds a literal expression; tells the place of each key on the way.

@@ -1,0 +1,15 @@
+//! One run, from its request to its record.
+//!
+//! A run is a process: the *supervisor* (this command, or the daemon) is the only writer of the store
+//! and treats the *worker*, which evaluates the script, as hostile. They talk over the worker's
+//! standard input and output, see [`protocol`].
+
+pub mod process;
+mod protocol;
+mod redact;
+mod supervisor;
+pub mod worker;
+
+pub use protocol::Limits;
+pub use redact::Redactor;
+pub use supervisor::{Control, Request, Supervisor};

@@ -1,0 +1,81 @@
+//! Processes as the kernel tells of them.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::store::ProcessId;
+
+/// This process.
+pub fn me() -> ProcessId {
+    let pid = std::process::id();
+    ProcessId { pid, started: started(pid).unwrap_or(0) }
+}
+
+/// Whether a process still runs, and is not another one that got its number.
+pub fn is_alive(process: ProcessId) -> bool {
+    started(process.pid) == Some(process.started)
+}
+
+/// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
+fn started(pid: u32) -> Option<u64> {
+    fields(pid)?.get(19)?.parse().ok()
+}
+
+/// The fields of `/proc/PID/stat` after the name, which may itself hold blanks and brackets.
+fn fields(pid: u32) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The memory a process holds, in bytes.
+pub fn resident(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// The children of a process, and theirs.
+fn descendants(pid: u32) -> Vec<u32> {
+    let Ok(listing) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let parents: Vec<(u32, u32)> = listing
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|child| {
+            let fields = fields(child)?;
+            // A zombie is gone already; only its parent can collect it.
+            (fields.first()? != "Z").then_some((child, fields.get(1)?.parse().ok()?))
+        })
+        .collect();
+    let mut found = Vec::new();
+    let mut open = vec![pid];
+    while let Some(parent) = open.pop() {
+        for (child, _) in parents.iter().filter(|(_, of)| *of == parent) {
+            found.push(*child);
+            open.push(*child);
+        }
+    }
+    found
+}
+
+/// Kills every descendant of a process until none is left, for at most `patience`. Those that escaped
+/// into sessions of their own are found too, since a subreaper inherits them.
+pub fn kill_descendants(pid: u32, patience: Duration) {
+    let until = Instant::now() + patience;
+    loop {
+        let left = descendants(pid);
+        if left.is_empty() {
+            return;
+        }
+        for child in left {
+            if let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) {
+                // It may have ended by itself in between.
+                let _ = kill_process(child, Signal::KILL);
+            }
+        }
+        if Instant::now() >= until {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

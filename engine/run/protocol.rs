@@ -1,0 +1,112 @@
+//! What supervisor and worker say to each other: one line of JSON each.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::{Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, StopReason};
+use crate::model::{EventKind, Intent, Outcome, Size, Span, System};
+
+/// The longest line either side accepts.
+const LONGEST_LINE: u64 = 64 << 20;
+
+/// What a run may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// From its start to the first request to stop.
+    pub time: Option<Span>,
+    /// Resident memory of the worker.
+    pub memory: Size,
+    /// The log.
+    pub output: Size,
+    /// For compensations, after a failure or a cancellation.
+    pub grace: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: None, memory: Size(256 << 20), output: Size(10 << 20), grace: Span::secs(30) }
+    }
+}
+
+/// Everything a worker needs; it reads no file and no environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub(super) run: RunInfo,
+    pub(super) name: String,
+    pub(super) path: String,
+    pub(super) text: String,
+    pub(super) modules: BTreeMap<String, String>,
+    pub(super) params: BTreeMap<String, Value>,
+    pub(super) system: System,
+    pub(super) system_name: String,
+    pub(super) mode: Mode,
+    pub(super) permissions: Permissions,
+    pub(super) secrets: Secrets,
+    pub(super) limits: Limits,
+}
+
+/// From the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToWorker {
+    Job(Box<Job>),
+    Reply { id: u64, reply: Result<Reply, Error> },
+    Stop(StopReason),
+}
+
+/// An answer to a question, or the go-ahead of a step.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reply {
+    Gate(Gate),
+    Recorded,
+    Answer(Answer),
+}
+
+/// From the worker.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FromWorker {
+    /// A step wants to start; answered when the intent is durable.
+    Begin { id: u64, intent: Intent },
+    /// A step ended; answered when the result is durable.
+    End { id: u64, key: String, outcome: Outcome, duration_ms: u64 },
+    /// Something happened.
+    Tell(EventKind),
+    /// Answered by the supervisor.
+    Ask { id: u64, question: Question },
+    /// The script is over; compensations may follow.
+    CleaningUp,
+    /// Everything is over.
+    Over { error: Option<Error>, stopped: Option<StopReason> },
+}
+
+/// Writes one line.
+pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> Result<()> {
+    let mut line = serde_json::to_vec(message).map_err(|error| Error::new(Kind::Bug, format!("a message does not serialise: {error}")))?;
+    line.push(b'\n');
+    to.write_all(&line)
+        .and_then(|()| to.flush())
+        .map_err(|error| Error::because(Kind::Store, "the other side of the run is gone", &error).permanent())
+}
+
+/// Reads one line; nothing at the end.
+pub(super) fn receive<T: DeserializeOwned>(from: &mut impl BufRead) -> Result<Option<T>> {
+    let mut line = Vec::new();
+    let read = from
+        .take(LONGEST_LINE)
+        .read_until(b'\n', &mut line)
+        .map_err(|error| Error::because(Kind::Store, "the other side of the run", &error))?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if read as u64 == LONGEST_LINE {
+        return Err(Error::new(Kind::Limit, format!("limit: output: a message is longer than {} MiB", LONGEST_LINE >> 20)));
+    }
+    serde_json::from_slice(&line).map(Some).map_err(|error| Error::new(Kind::Bug, format!("a message can not be read: {error}")))
+}

@@ -1,0 +1,522 @@
+//! The supervisor: starts a worker, writes down what it says, answers it, and ends it.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, StopReason};
+use crate::model::{Event, EventKind, Run, RunId, RunState, System, Trigger};
+use crate::run::process::{kill_descendants, me, resident};
+use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
+use crate::run::redact::Redactor;
+use crate::script::Script;
+use crate::store::{Filter, Log, StateDir, Store};
+
+/// Everything a run is made of.
+#[derive(Debug)]
+pub struct Request {
+    /// The runbook.
+    pub script: Script,
+    /// The values of its parameters, checked; names where they are secrets.
+    pub params: BTreeMap<String, Value>,
+    /// The same as they are shown and recorded: secrets masked.
+    pub shown: BTreeMap<String, Value>,
+    /// The system it runs for.
+    pub system: System,
+    /// What it may touch.
+    pub permissions: Permissions,
+    /// The secrets it is given.
+    pub secrets: Secrets,
+    /// What it may use.
+    pub limits: Limits,
+    /// The commit of the runbook, when it is in git and unchanged.
+    pub commit: Option<String>,
+    /// What started it.
+    pub trigger: Trigger,
+    /// Who started it.
+    pub by: String,
+    /// The binary to start as the worker.
+    pub binary: PathBuf,
+}
+
+/// How many messages of the worker may wait: enough for bursts, few enough to slow a flood down.
+const BACKLOG: usize = 512;
+/// How often limits are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many events may wait for the next commit.
+const BATCH: usize = 128;
+/// How long a worker that should stop by itself may take before it is killed.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// How long the processes of a run may outlive it.
+const LAST_RESORT: Duration = Duration::from_secs(4);
+
+enum Message {
+    Worker(FromWorker),
+    Broken(Error),
+    Gone,
+    Cancel(u8),
+}
+
+/// A handle that can stop a run from elsewhere: a signal, a button.
+#[derive(Clone)]
+pub struct Control(SyncSender<Message>);
+
+impl Control {
+    /// Asks the run to stop: the first time with clean-up, the second time at once. `exit_code` is what
+    /// the command will end with.
+    pub fn cancel(&self, exit_code: u8) {
+        // A run that is over needs no stop.
+        let _ = self.0.try_send(Message::Cancel(exit_code));
+    }
+}
+
+/// One run under way.
+pub struct Supervisor<'a> {
+    store: &'a dyn Store,
+    state: &'a StateDir,
+    redactor: Redactor,
+    request: Request,
+    run: Run,
+    log: Log,
+    pending: Vec<Event>,
+    worker: Child,
+    input: Option<ChildStdin>,
+    messages: Receiver<Message>,
+    control: Control,
+    deadline: Option<Instant>,
+    kill_at: Option<Instant>,
+    cancelled: Option<u8>,
+    stopping: Option<StopReason>,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Starts the worker and records the run. The run is durable when this returns; nothing of the
+    /// script was evaluated yet.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it can not be recorded, `bug` when no worker can be started.
+    pub fn start(store: &'a dyn Store, state: &'a StateDir, request: Request) -> Result<Self> {
+        // A subreaper inherits what a killed worker leaves behind; without it, process groups must do.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        // The worker loads while the run is recorded.
+        let mut worker = spawn(&request)?;
+        let redactor = Redactor::new(&request.secrets);
+        let started = now();
+        let mut run = Run {
+            run: 0,
+            id: RunId::new(),
+            runbook: request.script.name.clone(),
+            version: request.script.version(),
+            commit: request.commit.clone(),
+            system: Some(request.system.name.clone()).filter(|name| !name.is_empty()),
+            params: request.shown.clone(),
+            status: RunState::Running,
+            exit_code: None,
+            trigger: request.trigger,
+            by: request.by.clone(),
+            started,
+            ended: None,
+            duration_ms: 0,
+            steps: Vec::new(),
+            checks: Vec::new(),
+            outputs: BTreeMap::new(),
+            error: None,
+        };
+        let recorded = redactor.and_then(|redactor| {
+            run.run = store.create(&run, &request.script.record(), me())?;
+            let log = Log::create(&state.run(run.run), request.limits.output.0)?;
+            Ok((redactor, log))
+        });
+        let (redactor, log) = match recorded {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                end(&mut worker);
+                return Err(error);
+            }
+        };
+        let (sender, messages) = sync_channel(BACKLOG);
+        let output = worker.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
+        let input = worker.stdin.take();
+        let control = Control(sender.clone());
+        std::thread::spawn(move || listen(&mut BufReader::new(output), &sender));
+        let deadline = request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
+        Ok(Self {
+            store,
+            state,
+            redactor,
+            request,
+            run,
+            log,
+            pending: Vec::new(),
+            worker,
+            input,
+            messages,
+            control,
+            deadline,
+            kill_at: None,
+            cancelled: None,
+            stopping: None,
+        })
+    }
+
+    /// The run as it stands.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// A handle that can stop it.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Follows the run to its end; `watch` sees every event after it was applied. The end is durable
+    /// when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when something could not be recorded; the worker is gone then.
+    pub fn follow(mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Run> {
+        let stderr = self.worker.stderr.take().map(read_last_words);
+        let result = self.send_job().and_then(|()| self.event(EventKind::Started, watch)).and_then(|()| self.listen(watch));
+        let status = self.finish_worker();
+        let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let (error, stopped) = match result {
+            Ok(Some(over)) => over,
+            Ok(None) => (Some(self.crash(status, &last_words)), self.stopping),
+            Err(error) => {
+                // The record must say how it ended, if it can be written at all.
+                let _ = self.conclude(Some(error.clone()), Some(StopReason::Lost), watch);
+                return Err(error);
+            }
+        };
+        self.conclude(error, stopped, watch)?;
+        Ok(self.run)
+    }
+
+    fn send_job(&mut self) -> Result<()> {
+        let script = &self.request.script;
+        let directory = self.state.run(self.run.run);
+        let job = Job {
+            run: RunInfo { id: self.run.id, number: self.run.run, runbook: self.run.runbook.clone(), started: self.run.started, directory },
+            name: script.name.clone(),
+            path: script.path.clone(),
+            text: script.text.clone(),
+            modules: script.modules.clone(),
+            params: self.request.params.clone(),
+            system: self.request.system.clone(),
+            system_name: self.request.system.name.clone(),
+            mode: Mode::Apply,
+            permissions: self.request.permissions.clone(),
+            secrets: self.request.secrets.clone(),
+            limits: self.request.limits,
+        };
+        self.tell_worker(&ToWorker::Job(Box::new(job)));
+        Ok(())
+    }
+
+    /// A worker that is gone is noticed by the end of its output.
+    fn tell_worker(&mut self, message: &ToWorker) {
+        if let Some(input) = &mut self.input {
+            let _ = send(input, message);
+        }
+    }
+
+    /// The messages of the worker, until it is over (with how), or gone (with nothing).
+    fn listen(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Option<(Option<Error>, Option<StopReason>)>> {
+        let mut looked = Instant::now();
+        loop {
+            let message = match self.messages.recv_timeout(LOOK) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Disconnected) => Message::Gone,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.commit()?;
+                    self.look();
+                    continue;
+                }
+            };
+            match message {
+                Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
+                Message::Worker(message) => self.handle(message, watch)?,
+                Message::Broken(error) => return Ok(Some((Some(error), self.stopping))),
+                Message::Gone => return Ok(None),
+                Message::Cancel(exit_code) => self.cancel(exit_code),
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look();
+            }
+        }
+    }
+
+    fn handle(&mut self, message: FromWorker, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        match message {
+            FromWorker::Begin { id, intent } => {
+                let reply = self.event(EventKind::StepStarted(intent), watch).and_then(|()| self.commit());
+                self.reply(id, reply.map(|()| Reply::Gate(Gate::Go)))
+            }
+            FromWorker::End { id, key, outcome, duration_ms } => {
+                let reply = self.event(EventKind::StepEnded { key, outcome, duration_ms }, watch).and_then(|()| self.commit());
+                self.reply(id, reply.map(|()| Reply::Recorded))
+            }
+            FromWorker::Tell(event @ (EventKind::Ended { .. } | EventKind::StepStarted(_) | EventKind::StepEnded { .. })) => {
+                Err(Error::new(Kind::Bug, format!("the worker told `{}`, which is not its to tell", event.name())))
+            }
+            // An effect is durable before it happens: pipes keep order, and its step's end waits for us.
+            FromWorker::Tell(event) => self.event(event, watch),
+            FromWorker::Ask { id, question } => {
+                let answer = self.answer(question);
+                let reply = ToWorker::Reply { id, reply: answer.map(Reply::Answer) };
+                self.tell_worker(&reply);
+                Ok(())
+            }
+            FromWorker::CleaningUp => {
+                self.kill_at = Some(Instant::now() + self.request.limits.grace.0 + PATIENCE);
+                Ok(())
+            }
+            FromWorker::Over { .. } => Ok(()),
+        }
+    }
+
+    /// A record that can not be made is told to the worker, and ends the run.
+    fn reply(&mut self, id: u64, reply: Result<Reply>) -> Result<()> {
+        let failure = reply.as_ref().err().cloned();
+        self.tell_worker(&ToWorker::Reply { id, reply });
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Applies, logs and shows an event; it is durable with the next commit.
+    fn event(&mut self, kind: EventKind, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        let kind = self.masked(kind)?;
+        let event = Event { at: now(), kind };
+        self.run.apply(&event)?;
+        watch(&self.run, &event);
+        match event.kind {
+            EventKind::Progress { .. } => return Ok(()),
+            EventKind::Log { .. } => self.log.append(std::slice::from_ref(&event))?,
+            _ => {
+                self.log.append(std::slice::from_ref(&event))?;
+                self.pending.push(event);
+            }
+        }
+        if self.pending.len() >= BATCH { self.commit() } else { Ok(()) }
+    }
+
+    fn masked(&self, kind: EventKind) -> Result<EventKind> {
+        if self.redactor.is_empty() {
+            return Ok(kind);
+        }
+        let read = |error: serde_json::Error| Error::new(Kind::Bug, format!("an event does not survive masking: {error}"));
+        let value = serde_json::to_value(&kind).map_err(read)?;
+        serde_json::from_value(self.redactor.value(value)).map_err(read)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.store.append(self.run.id, &self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn answer(&mut self, question: Question) -> Result<Answer> {
+        let scope = format!("{}@{}", self.run.runbook, self.run.system.as_deref().unwrap_or_default());
+        // The worker has asked for permission already; it is asked here again, since it may be hostile.
+        let permit =
+            |section: &str, verb: &str, object: &str| self.request.permissions.check(&Access::word(section, verb, object)).map(drop);
+        match question {
+            Question::Get { key } => {
+                permit("store", "read", &key)?;
+                Ok(self.store.note(&scope, &key)?.map_or(Answer::Nothing, Answer::Value))
+            }
+            Question::Put { key, value } => {
+                permit("store", "write", &key)?;
+                self.store.keep_note(&scope, &key, &self.redactor.value(value))?;
+                Ok(Answer::Nothing)
+            }
+            Question::Keys { prefix } => {
+                permit("store", "read", &prefix)?;
+                Ok(Answer::Value(self.store.note_keys(&scope, &prefix)?.into()))
+            }
+            Question::Keep { name, content } => {
+                let artefact = self.state.keep(self.run.run, &name, self.redactor.text(&content).as_bytes())?;
+                serde_json::to_value(artefact).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
+            }
+            Question::History { runbook, limit } => {
+                let filter =
+                    Filter { runbook: Some(runbook), system: self.run.system.clone(), limit: limit.clamp(1, 1000), ..Filter::default() };
+                serde_json::to_value(self.store.list(&filter)?).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
+            }
+            Question::Send { .. } | Question::Flush | Question::Outbox => Err(Error::new(Kind::Bug, "the outbox is not open")),
+        }
+    }
+
+    fn cancel(&mut self, exit_code: u8) {
+        if self.cancelled.replace(exit_code).is_some() {
+            self.kill();
+            return;
+        }
+        self.stop(StopReason::Cancelled);
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        if self.stopping.is_none() {
+            self.stopping = Some(reason);
+            self.kill_at = Some(Instant::now() + PATIENCE);
+            self.tell_worker(&ToWorker::Stop(reason));
+        }
+    }
+
+    /// The limits, from outside: a script can not switch them off.
+    fn look(&mut self) {
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.stop(StopReason::Time);
+        }
+        let most = self.request.limits.memory.0;
+        if resident(self.worker.id()).is_some_and(|bytes| bytes > most + most / 4) {
+            self.stopping = Some(StopReason::Memory);
+            self.kill();
+        }
+        if self.kill_at.is_some_and(|at| now >= at) {
+            self.kill();
+        }
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself in between.
+        let _ = self.worker.kill();
+    }
+
+    fn finish_worker(&mut self) -> Option<ExitStatus> {
+        self.input = None;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.worker.try_wait() {
+                Ok(Some(status)) => {
+                    kill_descendants(std::process::id(), LAST_RESORT);
+                    return Some(status);
+                }
+                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_micros(200)),
+                _ => {
+                    end(&mut self.worker);
+                    kill_descendants(std::process::id(), LAST_RESORT);
+                    return self.worker.try_wait().ok().flatten();
+                }
+            }
+        }
+    }
+
+    /// What to say of a worker that vanished without a word.
+    fn crash(&self, status: Option<ExitStatus>, last_words: &str) -> Error {
+        use std::os::unix::process::ExitStatusExt;
+        if let Some(reason) = self.stopping {
+            let kind = if reason == StopReason::Cancelled { Kind::Cancelled } else { Kind::Limit };
+            return Error::new(kind, reason.message());
+        }
+        let signal = status.and_then(|status| status.signal()).and_then(signal_name);
+        let how = signal.map(str::to_owned).unwrap_or_else(|| status.map_or("no status".to_owned(), |status| status.to_string()));
+        let error = Error::new(Kind::Limit, format!("the worker crashed: {how}")).code("RB3102");
+        let reason = last_words.lines().find(|line| line.contains("overflow") || line.contains("memory allocation"));
+        match reason {
+            Some(reason) => error.hint(self.redactor.text(reason.trim())),
+            None => error.hint("a script can only crash its own worker; look for values that nest or grow without end"),
+        }
+    }
+
+    fn conclude(&mut self, error: Option<Error>, stopped: Option<StopReason>, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        if self.log.dropped() > 0 {
+            let text = format!("limit: output: {} bytes of the log were left out", self.log.dropped());
+            let event = Event { at: now(), kind: EventKind::Log { step: String::new(), text } };
+            watch(&self.run, &event);
+        }
+        let status = match (stopped.or(self.stopping.filter(|_| error.is_some())), &error) {
+            (Some(StopReason::Cancelled), _) => RunState::Cancelled,
+            (Some(StopReason::Time), _) => RunState::TimedOut,
+            (Some(StopReason::Lost), _) => RunState::Interrupted,
+            (Some(StopReason::Memory), _) | (None, Some(_)) => RunState::Failed,
+            (None, None) => self.run.verdict(),
+        };
+        let exit_code = match status {
+            RunState::Succeeded => 0,
+            RunState::Warning => 3,
+            RunState::Cancelled => self.cancelled.unwrap_or(130),
+            RunState::TimedOut => 124,
+            RunState::Interrupted => 8,
+            _ => error.as_ref().map_or(1, |error| if error.kind == Kind::Bug { 70 } else { 1 }),
+        };
+        self.event(EventKind::Ended { status, exit_code, error }, watch)?;
+        self.commit()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the supervisor stamps events; it is the clock of the journal")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn spawn(request: &Request) -> Result<Child> {
+    use std::os::unix::process::CommandExt;
+    Command::new(&request.binary)
+        .arg("__worker")
+        .env_clear()
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| Error::because(Kind::Bug, format_args!("the worker `{}` can not be started", request.binary.display()), &error))
+}
+
+fn end(worker: &mut Child) {
+    let _ = worker.kill();
+    let _ = worker.wait();
+}
+
+fn listen(output: &mut BufReader<impl Read>, sender: &SyncSender<Message>) {
+    loop {
+        let message = match receive(output) {
+            Ok(Some(message)) => Message::Worker(message),
+            Ok(None) => Message::Gone,
+            Err(error) => Message::Broken(error),
+        };
+        let last = !matches!(message, Message::Worker(_));
+        if sender.send(message).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// What a dying process says: its first lines tell why.
+fn read_last_words(stderr: ChildStderr) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut words = Vec::new();
+        let mut stderr = stderr;
+        // What is over the limit is read and dropped, so that the worker does not block.
+        let _ = stderr.by_ref().take(64 << 10).read_to_end(&mut words);
+        let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+        String::from_utf8_lossy(&words).into_owned()
+    })
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        24 => "SIGXCPU",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}

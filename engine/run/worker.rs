@@ -1,0 +1,210 @@
+//! The worker: evaluates one script and has its effects. It reads no file of the project, no
+//! environment and no argument; what it may know comes over its standard input.
+
+use std::collections::HashMap;
+use std::io::{BufReader, Stdin, Stdout};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rhai::Engine;
+use rustix::process::{Resource, Rlimit, Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setrlimit};
+
+use crate::error::{Error, Kind, Result};
+use crate::host::{Answer, Ctx, Gate, Question, Recorder, Stop, StopReason};
+use crate::model::{EventKind, Intent, Outcome};
+use crate::run::process::{kill_descendants, resident};
+use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
+use crate::script::{Given, Language, Script, check_params, compensations, evaluate};
+
+/// What the deepest script within the limits needs, with a wide margin: values nest too, and comparing
+/// or dropping one recurses. Virtual until touched.
+const STACK: usize = 256 << 20;
+
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The process `runbook __worker`. Returns its exit code.
+pub fn main() -> u8 {
+    let mut input = BufReader::new(std::io::stdin());
+    let job = match receive::<ToWorker>(&mut input) {
+        Ok(Some(ToWorker::Job(job))) => *job,
+        _ => return 70,
+    };
+    confine(job.limits);
+    let stop = Arc::new(Stop::new(job.limits.time.map(|time| time.0)));
+    let line = Arc::new(Line::default());
+    listen(input, line.clone(), stop.clone());
+    watch_memory(job.limits, stop.clone());
+    let script_line = line.clone();
+    let thread = std::thread::Builder::new().name("script".to_owned()).stack_size(STACK).spawn(move || {
+        // The values of a script are dropped here, on the large stack.
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| work(job, &script_line, &stop)));
+        ended.unwrap_or_else(|_| (Some(Error::new(Kind::Bug, "the worker panicked").hint("please report it with the runbook")), None))
+    });
+    let (error, stopped) = match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(ended)) => ended,
+        _ => (Some(Error::new(Kind::Limit, "limit: memory: no thread for the script")), None),
+    };
+    kill_descendants(std::process::id(), Duration::from_secs(3));
+    match line.say(&FromWorker::Over { error, stopped }) {
+        Ok(()) => 0,
+        Err(_) => 70,
+    }
+}
+
+/// What the process may use, and what ends it with its supervisor. What the kernel refuses is the
+/// supervisor's to enforce from outside.
+fn confine(limits: Limits) {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let _ = set_child_subreaper(Some(getpid()));
+    let cap = |resource: Resource, most: u64| {
+        let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    };
+    cap(Resource::Core, 0);
+    // Stacks and arenas are reserved, not used: room for them beyond the limit. It stops a single
+    // allocation that nothing else could see coming.
+    if !cfg!(debug_assertions) {
+        cap(Resource::As, limits.memory.0 + (6 << 30));
+    }
+}
+
+fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<StopReason>) {
+    let grace = job.limits.grace;
+    let modules = job.modules;
+    let script = match Script::read(&job.name, &job.path, &job.text, |path| modules.get(path).cloned()) {
+        Ok(script) => script,
+        Err(error) => return (Some(error), None),
+    };
+    let given = job.params.into_iter().map(|(name, value)| (name, Given::Value(value))).collect();
+    let system = crate::model::System { name: job.system_name, ..job.system };
+    let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, line.clone(), stop.clone());
+    let engine = check_params(&script.header, &given).and_then(|(_, params)| Language::shared().engine(&ctx, &script, &params));
+    let engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => return (Some(error), None),
+    };
+    let result = evaluate(&engine, &script);
+    let stopped = if result.is_err() { stop.reason() } else { None };
+    match result {
+        Ok(()) => (None, None),
+        Err(error) => {
+            take_back(&ctx, &engine, line, stop, grace.0);
+            (Some(error), stopped)
+        }
+    }
+}
+
+/// Runs the compensations, the last registered first. One that fails is recorded, and the next one runs.
+fn take_back(ctx: &Ctx, engine: &Engine, line: &Line, stop: &Stop, grace: Duration) {
+    let compensations = compensations(ctx);
+    if compensations.is_empty() || line.say(&FromWorker::CleaningUp).is_err() {
+        return;
+    }
+    stop.begin_cleanup(grace);
+    for compensation in compensations {
+        let done = compensation.run(engine);
+        if done.is_err() && stop.reason().is_some() {
+            return;
+        }
+    }
+}
+
+/// The line to the supervisor, and the questions that wait for an answer.
+#[derive(Debug, Default)]
+struct Line {
+    next: AtomicU64,
+    out: Mutex<Option<Stdout>>,
+    waiting: Mutex<HashMap<u64, Sender<Result<Reply>>>>,
+}
+
+impl Line {
+    fn say(&self, message: &FromWorker) -> Result<()> {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        send(out.get_or_insert_with(std::io::stdout), message)
+    }
+
+    fn request(&self, message: impl FnOnce(u64) -> FromWorker) -> Result<Reply> {
+        let gone = || Error::new(Kind::Store, "the run lost its supervisor").permanent();
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        self.say(&message(id))?;
+        receiver.recv().map_err(|_| gone())?
+    }
+
+    fn answer(&self, id: u64, reply: Result<Reply>) {
+        if let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
+            // The thread that asked may be gone with its branch.
+            let _ = waiting.send(reply);
+        }
+    }
+
+    fn hang_up(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Recorder for Line {
+    fn begin(&self, intent: Intent) -> Result<Gate> {
+        match self.request(|id| FromWorker::Begin { id, intent })? {
+            Reply::Gate(gate) => Ok(gate),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn end(&self, key: &str, outcome: Outcome, duration_ms: u64) -> Result<()> {
+        match self.request(|id| FromWorker::End { id, key: key.to_owned(), outcome, duration_ms })? {
+            Reply::Recorded => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn tell(&self, event: EventKind) -> Result<()> {
+        self.say(&FromWorker::Tell(event))
+    }
+
+    fn ask(&self, question: Question) -> Result<Answer> {
+        match self.request(|id| FromWorker::Ask { id, question })? {
+            Reply::Answer(answer) => Ok(answer),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn unexpected() -> Error {
+    Error::new(Kind::Bug, "the supervisor answered something else")
+}
+
+/// Reads what the supervisor says, until it hangs up.
+fn listen(mut input: BufReader<Stdin>, line: Arc<Line>, stop: Arc<Stop>) {
+    std::thread::spawn(move || {
+        loop {
+            match receive(&mut input) {
+                Ok(Some(ToWorker::Reply { id, reply })) => line.answer(id, reply),
+                Ok(Some(ToWorker::Stop(reason))) => stop.stop(reason),
+                Ok(Some(ToWorker::Job(_)) | None) | Err(_) => {
+                    stop.stop(StopReason::Lost);
+                    line.hang_up();
+                    return;
+                }
+            }
+        }
+    });
+}
+
+/// Stops the script when it holds more memory than it may; a clean end, with the place in the script.
+fn watch_memory(limits: Limits, stop: Arc<Stop>) {
+    std::thread::spawn(move || {
+        let me = std::process::id();
+        loop {
+            if resident(me).is_some_and(|bytes| bytes > limits.memory.0) {
+                stop.stop(StopReason::Memory);
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    });
+}
