@@ -28,21 +28,22 @@ BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
 class Log:
-    """An append-only log with one write(2) per line, reopened on SIGHUP only, as logrotate expects."""
+    """Standard output and an append-only file, one write(2) per line, reopened on SIGHUP only, as logrotate expects."""
 
     def __init__(self, path):
         self.path, self.on, self.file = path, True, None
         self.reopen()
 
     def reopen(self, *_):
-        self.file = open(self.path, "ab", buffering=0) if self.path else sys.stdout.buffer
+        self.file = open(self.path, "ab", buffering=0) if self.path else None
 
     def line(self, level, text):
         if self.on:
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            self.file.write(f"{stamp} {level} {text}\n".encode())
-            if not self.path:
-                self.file.flush()
+            line = f"{stamp} {level} {text}\n".encode()
+            os.write(1, line)
+            if self.file:
+                self.file.write(line)
 
 
 LOG = Log(ENV("APP_LOG", ""))

@@ -98,6 +98,11 @@ def signature(secret, timestamp):
     return base64.b64encode(digest).decode()
 
 
+def address(text):
+    """The address in `FROM:<a@b> SIZE=1`, or the text itself."""
+    return text[text.find("<") + 1:text.rfind(">")] if "<" in text else text
+
+
 class Http(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 60
@@ -221,14 +226,13 @@ class Smtp(socketserver.StreamRequestHandler):
     def handle(self):
         self.channel = self.server.sink.channels["smtp"]
         settings, changed = self.channel.take()
-        self.mode, self.tls, self.wire, self.delivered = settings["mode"], False, [], 0
-        if self.mode == "refuse":
-            return reset(self.connection)
-        if self.mode == "hang":
-            changed.wait(600)
-            return reset(self.connection)
+        self.mode, self.tls, self.auth, self.wire, self.delivered = settings["mode"], False, None, [], 0
         self.reset_mail()
-        self.auth = None
+        if self.mode in ("refuse", "hang"):
+            self.record(False, "")
+            if self.mode == "hang":
+                changed.wait()
+            return reset(self.connection)
         try:
             if self.mode.isdigit():
                 return self.say(f"{self.mode} the sink was told to refuse" if int(self.mode) < 600 else "554 no")
@@ -272,13 +276,13 @@ class Smtp(socketserver.StreamRequestHandler):
             self.authenticate(rest)
         elif verb == "MAIL":
             self.reset_mail()
-            self.sender = rest
+            self.sender = address(rest)
             self.say("451 try again later" if self.mode == "temporary" else "250 ok")
         elif verb == "RCPT":
             if self.mode == "reject-rcpt":
                 self.say("550 no such user")
             else:
-                self.recipients.append(rest)
+                self.recipients.append(address(rest))
                 self.say("250 ok")
         elif verb == "DATA":
             self.data()
