@@ -1,0 +1,10 @@
+create table users (id serial primary key, email text unique not null);
+create table notes (id serial primary key, user_id int references users, created_at timestamptz not null, title text not null, content text not null);
+create table logs (id serial primary key, created_at timestamptz not null, message text not null);
+create table user_sessions (id serial primary key, user_id int references users, expires_at timestamptz not null);
+create table temp_files (id serial primary key, created_at timestamptz not null, path text not null);
+insert into users (email) select 'user' || n || '@example.com' from generate_series(1, 30) n;
+insert into notes (user_id, created_at, title, content) select 1 + n % 30, now() - n * interval '1 hour', '笔记 ' || n, repeat('text ', n % 40) from generate_series(1, 1000) n;
+insert into logs (created_at, message) select now() - n * interval '3 hours', 'event ' || n from generate_series(1, 1000) n;
+insert into user_sessions (user_id, expires_at) select 1 + n % 30, now() + (n - 150) * interval '1 hour' from generate_series(1, 300) n;
+insert into temp_files (created_at, path) select now() - n * interval '1 hour', '/tmp/upload-' || n from generate_series(1, 100) n;
