@@ -12,6 +12,7 @@ fn tell(native: &NativeCallContext<'_>, function: &'static str, event: EventKind
 }
 
 #[export_module]
+#[expect(clippy::unwrap_used, reason = "rhai's macro writes one for each `&mut` parameter")]
 pub mod api {
     use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Map};
 

@@ -14,6 +14,7 @@ fn too_long(native: &NativeCallContext<'_>, what: &str) -> Box<EvalAltResult> {
 }
 
 #[export_module]
+#[expect(clippy::unwrap_used, reason = "rhai's macro writes one for each `&mut` parameter")]
 pub mod api {
     use rhai::{Array, Blob, Dynamic, ImmutableString, Map};
 
