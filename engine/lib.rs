@@ -1,11 +1,19 @@
 //! runbook runs operations procedures as code.
 //!
-//! The tour, in reading order; a module uses those above it, never those below:
+//! The tour, in reading order; a module uses those above it, never those below (a test holds the table):
 
 #[macro_use]
 pub mod error;
-pub mod host;
 pub mod model;
-pub mod run;
-pub mod script;
+
+pub mod config;
+
 pub mod store;
+
+pub mod host;
+
+pub mod script;
+
+pub mod run;
+
+pub mod cli;
