@@ -13,6 +13,7 @@ pub mod permission;
 mod recorder;
 pub mod secrets;
 mod stop;
+pub(crate) mod trust;
 pub mod value;
 
 mod sys;
