@@ -112,6 +112,40 @@ pub(crate) fn client_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<Clien
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
+/// What rustls says in the error of a handshake.
+pub(crate) fn handshake_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+/// `TLSv1.3`, as openssl writes it.
+pub(crate) fn protocol_in_words(version: rustls::ProtocolVersion) -> String {
+    format!("{version:?}").replace('_', ".")
+}
+
+/// Why a handshake failed, for people.
+pub(crate) fn in_words(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    let rustls::Error::InvalidCertificate(bad) = error else { return error.to_string() };
+    match bad {
+        Bad::Expired | Bad::ExpiredContext { .. } => "the certificate has expired".to_owned(),
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the certificate is not valid yet".to_owned(),
+        Bad::UnknownIssuer => "the certificate comes from no trusted authority".to_owned(),
+        Bad::NotValidForNameContext { expected, presented } => {
+            format!("the certificate is for {}, expected `{}`", presented_in_words(presented), expected.to_str())
+        }
+        Bad::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate is that of an authority, which no server may use".to_owned()
+        }
+        other => format!("the certificate is refused: {other}"),
+    }
+}
+
+fn presented_in_words(presented: &[String]) -> String {
+    // rustls shows them as `DnsName("a.example")`.
+    let names: Vec<String> = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name).to_owned()).collect();
+    if names.is_empty() { "no name".to_owned() } else { crate::host::list_in_words(&names) }
+}
+
 /// Reading the machine's bundle takes milliseconds, so it is read once per process.
 fn machine() -> Result<Arc<dyn ServerCertVerifier>> {
     static VERIFIER: OnceLock<Arc<rustls_platform_verifier::Verifier>> = OnceLock::new();
