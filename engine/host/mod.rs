@@ -6,6 +6,7 @@
 
 mod call;
 mod ctx;
+pub(crate) mod dial;
 pub mod frames;
 mod function;
 mod options;
@@ -13,11 +14,14 @@ pub mod permission;
 mod recorder;
 pub mod secrets;
 mod stop;
+pub(crate) mod trust;
 pub mod value;
 
+mod http;
 mod sys;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 pub use call::{Call, RhaiResultOf};
 pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
@@ -31,4 +35,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[sys::MODULE];
+pub const MODULES: &[HostModule] = &[http::MODULE, sys::MODULE];

@@ -92,6 +92,11 @@ impl Bench {
         self.engine.eval(script)
     }
 
+    /// Evaluates a script with variables of its own.
+    pub(crate) fn eval_with(&self, scope: &mut rhai::Scope<'_>, script: &str) -> std::result::Result<Dynamic, Box<EvalAltResult>> {
+        self.engine.eval_with_scope(scope, script)
+    }
+
     /// Evaluates a script that must fail, and says how.
     pub(crate) fn error(&self, script: &str) -> crate::error::Error {
         crate::host::error_of(&self.eval(script).unwrap_err())
@@ -130,4 +135,12 @@ impl FunctionNames for rhai::Module {
         let functions = json["modules"]["it"]["functions"].as_array().cloned().unwrap_or_default();
         functions.iter().filter_map(|function| function["name"].as_str()).map(str::to_owned).collect()
     }
+}
+
+/// A port of this machine that refuses connections for as long as the socket is kept.
+pub(crate) fn refusing_port() -> (tokio::net::TcpSocket, u16) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }

@@ -24,6 +24,7 @@ use serde_json::Value;
 use url::Url;
 
 pub use network::Networks;
+pub(crate) use network::without_secrets;
 pub use words::in_words;
 
 use crate::error::{Error, Kind, Result};
@@ -172,7 +173,7 @@ impl<'a> Access<'a> {
     fn object_in_words(&self) -> String {
         match self.object {
             Object::Word(name, _) => name.to_owned(),
-            Object::Url(url) => network::without_secrets(url),
+            Object::Url(url) => without_secrets(url),
             Object::Host(host, 0) => host.to_owned(),
             Object::Host(host, port) => format!("{host}:{port}"),
             Object::Path(path) => path.display().to_string(),

@@ -141,7 +141,7 @@ pub(super) fn is_literal(host: &str, address: IpAddr) -> bool {
 }
 
 /// A URL for messages: without user, password, query and fragment.
-pub(super) fn without_secrets(url: &Url) -> String {
+pub(crate) fn without_secrets(url: &Url) -> String {
     let mut url = url.clone();
     // These fail only for URLs that have no host, which can carry neither.
     let _ = url.set_username("");

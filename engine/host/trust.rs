@@ -1,0 +1,223 @@
+//! Whom TLS trusts: the one place that chooses the cryptography and makes the settings of clients.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::error::{Error, Kind, Result};
+
+/// Whose word counts for the identity of a server.
+#[derive(Debug, Clone)]
+pub(crate) enum Trust {
+    /// The authorities this machine trusts.
+    Machine,
+    /// These authorities and no others.
+    Only(Vec<CertificateDer<'static>>),
+    /// Nobody is asked: encrypted, but with whom is not known.
+    Anyone,
+}
+
+/// The cryptography of every TLS connection. Made the default of the process too, for the libraries
+/// that ask there.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let install = || {
+        let provider = aws_lc_rs::default_provider();
+        // Fails only when there is a default already, and nothing else in this program sets one.
+        let _ = provider.clone().install_default();
+        Arc::new(provider)
+    };
+    PROVIDER.get_or_init(install).clone()
+}
+
+/// The certificates of a PEM text, in their order; other entries are passed over.
+///
+/// # Errors
+///
+/// `invalid`, when there is none or one is broken.
+pub(crate) fn certificates_of(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
+    let read: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = read.map_err(|error| Error::because(Kind::Invalid, "the PEM text is broken", &error))?;
+    if certificates.is_empty() {
+        return Err(Error::new(Kind::Invalid, "no certificate in it, expected a PEM text with `BEGIN CERTIFICATE`"));
+    }
+    Ok(certificates)
+}
+
+impl Trust {
+    /// The authorities in a PEM file and no others; the machine's when there is no file.
+    ///
+    /// Asks no permission: the caller knows whether the path comes from the script or the system.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` or `invalid`, naming the file.
+    pub(crate) fn of_file(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self::Machine) };
+        let pem = std::fs::read(path).map_err(|error| {
+            let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Invalid };
+            Error::because(kind, format_args!("the authorities in `{}` can not be read", path.display()), &error)
+        })?;
+        certificates_of(&pem).map(Self::Only).map_err(|error| error.context(format_args!("`{}`", path.display())))
+    }
+
+    /// The settings of a client that trusts like this.
+    ///
+    /// # Errors
+    ///
+    /// `config`, when the machine has no authorities; `invalid`, when one of the given is none.
+    pub(crate) fn client(&self) -> Result<ClientConfig> {
+        let verifier = self.verifier()?;
+        client_with(verifier)
+    }
+
+    /// What decides about the chain of a server.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trust::client`].
+    pub(crate) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>> {
+        match self {
+            Self::Machine => machine(),
+            Self::Anyone => Ok(Arc::new(Unverified(provider()))),
+            Self::Only(authorities) => {
+                let unusable =
+                    |error: &(dyn std::error::Error + 'static)| Error::because(Kind::Invalid, "an authority can not be used", error);
+                let mut roots = RootCertStore::empty();
+                for authority in authorities {
+                    roots.add(authority.clone()).map_err(|error| unusable(&error))?;
+                }
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build();
+                Ok(verifier.map_err(|error| unusable(&error))?)
+            }
+        }
+    }
+}
+
+/// The settings of a client with this verifier.
+///
+/// # Errors
+///
+/// `bug` only: the provider knows the protocols.
+pub(crate) fn client_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::because(Kind::Bug, "no TLS settings", &error))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// What rustls says in the error of a handshake.
+pub(crate) fn handshake_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+/// `TLSv1.3`, as openssl writes it.
+pub(crate) fn protocol_in_words(version: rustls::ProtocolVersion) -> String {
+    format!("{version:?}").replace('_', ".")
+}
+
+/// Why a handshake failed, for people.
+pub(crate) fn in_words(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    let rustls::Error::InvalidCertificate(bad) = error else { return error.to_string() };
+    match bad {
+        Bad::Expired | Bad::ExpiredContext { .. } => "the certificate has expired".to_owned(),
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the certificate is not valid yet".to_owned(),
+        Bad::UnknownIssuer => "the certificate comes from no trusted authority".to_owned(),
+        Bad::NotValidForNameContext { expected, presented } => {
+            format!("the certificate is for {}, expected `{}`", presented_in_words(presented), expected.to_str())
+        }
+        Bad::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate is that of an authority, which no server may use".to_owned()
+        }
+        other => format!("the certificate is refused: {other}"),
+    }
+}
+
+fn presented_in_words(presented: &[String]) -> String {
+    // rustls shows them as `DnsName("a.example")`.
+    let names: Vec<String> = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name).to_owned()).collect();
+    if names.is_empty() { "no name".to_owned() } else { crate::host::list_in_words(&names) }
+}
+
+/// Reading the machine's bundle takes milliseconds, so it is read once per process.
+fn machine() -> Result<Arc<dyn ServerCertVerifier>> {
+    static VERIFIER: OnceLock<Arc<rustls_platform_verifier::Verifier>> = OnceLock::new();
+    if let Some(verifier) = VERIFIER.get() {
+        return Ok(verifier.clone());
+    }
+    let verifier = rustls_platform_verifier::Verifier::new(provider()).map_err(|error| {
+        Error::because(Kind::Config, "this machine has no list of trusted authorities", &error)
+            .hint("install the package `ca-certificates`, or set SSL_CERT_FILE")
+    })?;
+    Ok(VERIFIER.get_or_init(|| Arc::new(verifier)).clone())
+}
+
+/// Accepts any chain, but still demands that the server holds the key of its certificate.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_without_certificates_trusts_nobody() {
+        assert_eq!(certificates_of(b"hello").unwrap_err().kind, Kind::Invalid);
+        assert!(certificates_of(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n").is_err());
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Trust::of_file(Some(Path::new("/nowhere/ca.pem"))).unwrap_err();
+        assert_eq!(error.kind, Kind::NotFound);
+        assert!(error.message.contains("/nowhere/ca.pem"));
+    }
+
+    #[test]
+    fn the_provider_becomes_the_default_of_the_process() {
+        Trust::Anyone.client().unwrap();
+        assert!(CryptoProvider::get_default().is_some());
+    }
+}
