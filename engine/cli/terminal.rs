@@ -110,13 +110,14 @@ pub(super) fn styled(style: Style, text: impl std::fmt::Display) -> String {
 
 /// How wide a text is on a terminal, styles left out.
 pub(super) fn width(text: &str) -> usize {
-    indicatif::style::measure_text_width(text)
+    console::measure_text_width(text)
 }
 
 /// A table without borders: columns are as wide as they have to be, two blanks apart.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..columns).map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0)).collect();
     let line = |row: &Vec<String>| {
         let mut line = String::new();
         for (cell, wide) in row.iter().zip(&widths) {

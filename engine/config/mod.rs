@@ -6,6 +6,7 @@
 mod environment;
 mod guard;
 mod keys;
+mod library;
 mod metrics;
 mod names;
 mod node;
@@ -19,6 +20,7 @@ mod validate;
 
 pub use environment::Environment;
 pub use keys::{KEYS, Key, KeyKind};
+pub use library::{Found, Library, RUNBOOKS};
 pub use metrics::{METRICS, Metric};
 pub use project::{FILE, Flags, Origin, Project};
 pub use secret::SecretSource;

@@ -14,7 +14,7 @@ use crate::model::{Limit, Span};
 #[serde(deny_unknown_fields, default)]
 pub struct System {
     /// The name of the file without `.toml`.
-    #[serde(skip_deserializing)]
+    #[serde(skip)]
     pub name: String,
     /// The name of the system this one is an overlay of.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +82,7 @@ impl System {
     pub fn json(&self) -> Value {
         let mut value = serde_json::to_value(self).expect("a system has text keys and finite numbers");
         mask(&mut value);
+        value["name"] = self.name.clone().into();
         value
     }
 }

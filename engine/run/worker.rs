@@ -31,7 +31,12 @@ pub fn main() -> u8 {
     let mut input = BufReader::new(std::io::stdin());
     let job = match receive::<ToWorker>(&mut input) {
         Ok(Some(ToWorker::Job(job))) => *job,
-        _ => return 70,
+        Ok(_) => return 70,
+        Err(error) => {
+            // Nobody may be there to hear it.
+            let _ = Line::default().say(&FromWorker::Over { error: Some(error), stopped: None });
+            return 70;
+        }
     };
     confine(job.limits);
     let stop = Arc::new(Stop::new(job.limits.time.map(|time| time.0)));
@@ -81,9 +86,8 @@ fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<
     let given = job.params.into_iter().map(|(name, value)| (name, Given::Value(value))).collect();
     let system = crate::model::System { name: job.system_name, ..job.system };
     let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, line.clone(), stop.clone());
-    let engine = check_params(&script.header, &given).and_then(|(_, params)| Language::shared().engine(&ctx, &script, &params));
-    let engine = match engine {
-        Ok(engine) => engine,
+    let engine = match check_params(&script.header, &given) {
+        Ok((_, params)) => Language::shared().engine(&ctx, &script, &params),
         Err(error) => return (Some(error), None),
     };
     let result = evaluate(&engine, &script);

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use rhai::packages::{Package, StandardPackage};
 use rhai::{Dynamic, Engine, EvalAltResult, Map, Module, OptimizationLevel, Scope, Shared};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::host::{Ctx, HostModule, MODULES, OutOfTime, value};
 use crate::model::EventKind;
 use crate::script::{Script, Sources, diagnose, language, resolver};
@@ -47,6 +47,9 @@ impl Language {
         for (name, module) in &self.modules {
             engine.register_static_module(*name, module.clone());
         }
+        // Known to the compiler; a run registers its own.
+        engine.register_static_module("params", Module::new().into());
+        engine.register_static_module("system", Module::new().into());
         engine
             .set_optimization_level(OptimizationLevel::None)
             .set_strict_variables(true)
@@ -61,10 +64,10 @@ impl Language {
     }
 
     /// An engine for one run.
-    pub fn engine(&self, ctx: &Ctx, script: &Script, params: &Map) -> Result<Engine> {
+    pub fn engine(&self, ctx: &Ctx, script: &Script, params: &Map) -> Engine {
         let mut engine = self.bare();
         engine.register_static_module("params", constants(params.iter().map(|(name, value)| (name.to_string(), value.clone()))).into());
-        engine.register_static_module("system", system_module(ctx)?.into());
+        engine.register_static_module("system", system_module(ctx).into());
         engine.set_module_resolver(resolver::Modules::new(script.modules.clone()));
         let run = ctx.clone();
         engine.on_progress(move |_| {
@@ -79,7 +82,7 @@ impl Language {
         let run = ctx.clone();
         engine.on_debug(move |text, _, _| say(&run, text));
         engine.set_default_tag(Dynamic::from(ctx.clone()));
-        Ok(engine)
+        engine
     }
 }
 
@@ -99,14 +102,12 @@ fn constants(values: impl Iterator<Item = (String, Dynamic)>) -> Module {
 }
 
 /// `system::name`, `system::services`, …: the system file as constants, secrets masked.
-fn system_module(ctx: &Ctx) -> Result<Module> {
-    let system = ctx.system();
-    let json = serde_json::to_value(system).map_err(|error| Error::new(Kind::Bug, format!("the system does not serialise: {error}")))?;
+fn system_module(ctx: &Ctx) -> Module {
     let mut module = Module::new();
-    for (name, value) in json.as_object().into_iter().flatten() {
+    for (name, value) in ctx.system().json().as_object().into_iter().flatten() {
         module.set_var(name.as_str(), value::dynamic(value));
     }
-    Ok(module)
+    module
 }
 
 /// Runs a script to its end on this thread, which needs a large stack.

@@ -2,6 +2,7 @@
 
 #![expect(deprecated, reason = "rhai marks `store_data` as volatile; its version is pinned, and only it can call a module's closure later")]
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -199,7 +200,7 @@ struct Answer {
 pub(super) fn ask(native: &NativeCallContext<'_>, name: &str, options: Map, question: &FnPtr) -> RhaiResultOf<Dynamic> {
     let call = Call::new(native, "check")?;
     let options: CheckOptions = call.options(options)?;
-    let name = frames::top().child_key(name);
+    let name = unique(call.ctx(), name);
     let (limit, unit) = limits(&call, &options)?;
     let started = Instant::now();
     let deadline = options.timeout.and_then(|timeout| started.checked_add(timeout.0));
@@ -223,6 +224,19 @@ pub(super) fn ask(native: &NativeCallContext<'_>, name: &str, options: Map, ques
     check.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     call.ctx().recorder().tell(EventKind::Checked(check.clone())).map_err(|error| lost(&call, error))?;
     call.value(&check)
+}
+
+/// How often each name was asked.
+#[derive(Default)]
+struct Asked(Mutex<BTreeMap<String, u32>>);
+
+/// The name of a check, with its occurrence from the second on; a branch of `parallel` adds nothing to it.
+fn unique(ctx: &Ctx, name: &str) -> String {
+    let asked = ctx.state::<Asked>();
+    let mut asked = asked.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = asked.entry(name.to_owned()).or_default();
+    *count += 1;
+    if *count == 1 { name.to_owned() } else { format!("{name} #{count}") }
 }
 
 fn limits(call: &Call<'_>, options: &CheckOptions) -> RhaiResultOf<(Option<Limit>, Option<String>)> {

@@ -1,0 +1,139 @@
+//! What all commands share: the project, the store, the terminal.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+use crate::cli::Global;
+use crate::cli::exit;
+use crate::cli::terminal::{BAD, STRONG, Terminal, styled};
+use crate::config::{Environment, Flags, Library, Loaded, Problems, Project, state_dir};
+use crate::error::{Error, Kind, Result};
+use crate::host::Permissions;
+use crate::model::System;
+use crate::script::Script;
+use crate::store::{Sqlite, StateDir};
+
+/// One command under way.
+pub(super) struct App {
+    pub(super) terminal: Terminal,
+    pub(super) environment: Environment,
+    pub(super) json: bool,
+    pub(super) no_input: bool,
+    flags: Flags,
+    project: OnceCell<Project>,
+}
+
+impl App {
+    pub(super) fn new(global: Global) -> Self {
+        let environment = Environment::of_process();
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| environment.get(name).filter(|value| !value.is_empty()));
+        let here = PathBuf::from(".");
+        let directory = global.directory.unwrap_or_else(|| std::env::current_dir().unwrap_or(here));
+        Self {
+            terminal: Terminal::new(global.quiet, locale),
+            json: global.json,
+            no_input: global.no_input,
+            flags: Flags { directory, config: global.config, ..Flags::default() },
+            project: OnceCell::new(),
+            environment,
+        }
+    }
+
+    /// The project of the working directory.
+    pub(super) fn project(&self) -> Result<&Project, Problems> {
+        if let Some(project) = self.project.get() {
+            return Ok(project);
+        }
+        let project = Project::find(&self.environment, &self.flags)?;
+        Ok(self.project.get_or_init(|| project))
+    }
+
+    /// The runbooks of the project and the built-in ones.
+    pub(super) fn library(&self) -> Result<Library, Problems> {
+        Ok(Library::of(self.project()?))
+    }
+
+    /// A runbook, read.
+    pub(super) fn script(&self, name: &str) -> Result<Script, Problems> {
+        let library = self.library()?;
+        let found = library.find(name)?;
+        Script::read(&found.name, &found.path, &found.text, |path| library.module(path)).map_err(|error| {
+            let mut problems = Problems::from(error);
+            problems.texts.insert(found.path.clone(), found.text.clone());
+            problems
+        })
+    }
+
+    /// The system of this name, or the default one.
+    pub(super) fn system(&self, name: Option<&str>) -> Result<System, Problems> {
+        let project = self.project()?;
+        let name = name.unwrap_or(&project.settings.default_system);
+        let Loaded { system, warnings, .. } = project.systems(&self.environment).load(name)?;
+        for warning in warnings {
+            self.terminal.say(&format!("{} {warning}", styled(crate::cli::terminal::WARN, "warning:")));
+        }
+        Ok(system)
+    }
+
+    /// What a runbook may touch for a system: its header, capped by the policy.
+    pub(super) fn permissions(&self, script: &Script, system: &System) -> Result<Permissions, Problems> {
+        let policy = &self.project()?.settings.policy;
+        let asked = Permissions::read(&script.header.allow, system)?;
+        Ok(asked.capped(policy.allow.as_ref(), &policy.deny, system)?)
+    }
+
+    /// The state directory.
+    pub(super) fn state(&self) -> Result<StateDir> {
+        StateDir::open(&state_dir(&self.environment)?)
+    }
+
+    /// The store in it.
+    pub(super) fn store(&self) -> Result<(StateDir, Sqlite)> {
+        let state = self.state()?;
+        let store = Sqlite::open(&state.database())?;
+        Ok((state, store))
+    }
+
+    /// Prints an answer as JSON.
+    pub(super) fn answer_json(&self, value: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
+        self.terminal.answer(&text);
+        Ok(())
+    }
+
+    /// Tells why a command failed; returns its exit code.
+    pub(super) fn complain(&self, problems: &Problems) -> u8 {
+        for error in &problems.errors {
+            self.terminal.insist(&self.render(error, problems));
+        }
+        problems.errors.first().map_or(70, exit::of)
+    }
+
+    fn render(&self, error: &Error, _problems: &Problems) -> String {
+        let code = error.code.as_deref().map(|code| format!("[{code}]")).unwrap_or_default();
+        let mut text = format!("{}{} {}", styled(BAD, "error"), styled(BAD, format!("{code}:")), styled(STRONG, &error.message));
+        if let Some(at) = &error.at {
+            text.push_str(&format!("\n  --> {at}"));
+        }
+        for hint in &error.hints {
+            text.push_str(&format!("\n  = help: {hint}"));
+        }
+        text
+    }
+}
+
+/// A secret that was set with `runbook secret set`; nothing when it was not.
+pub(super) fn stored_secret(state: &StateDir, name: &str) -> Result<Option<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let path = state.secrets().join(name);
+    let about = match std::fs::metadata(&path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::because(Kind::Config, format_args!("secret `{name}`"), &error)),
+    };
+    if about.mode() & 0o077 != 0 {
+        return Err(Error::new(Kind::Config, format!("the file of secret `{name}` can be read by others"))
+            .hint(format!("chmod 600 {}", path.display())));
+    }
+    std::fs::read_to_string(&path).map(Some).map_err(|error| Error::because(Kind::Config, format_args!("secret `{name}`"), &error))
+}

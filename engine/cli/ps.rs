@@ -1,0 +1,49 @@
+//! `runbook ps`: what runs, waits or is queued.
+
+use crate::cli::app::App;
+use crate::cli::history::{ago, now};
+use crate::cli::terminal::{DIM, STRONG, styled, table};
+use crate::config::Problems;
+use crate::error::Result;
+use crate::model::{RunState, Span};
+use crate::run::process::is_alive;
+use crate::store::{Filter, Store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
+    let (_, store) = app.store()?;
+    let states = vec![RunState::Running, RunState::Waiting, RunState::Queued];
+    let mut runs = store.list(&Filter { states, ..Filter::default() })?;
+    for run in &mut runs {
+        // Its process is gone without a last word: it will not go on by itself.
+        if run.supervisor.is_some_and(|process| !is_alive(process)) {
+            run.status = RunState::Interrupted;
+        }
+        run.duration_ms = u64::try_from(now().duration_since(run.started).as_millis()).unwrap_or(0);
+    }
+    if app.json {
+        app.answer_json(&runs)?;
+        return Ok(0);
+    }
+    if runs.is_empty() {
+        app.terminal.say("nothing runs; `runbook history` shows what ran");
+        return Ok(0);
+    }
+    let titles = ["RUN", "STATUS", "RUNBOOK", "SYSTEM", "STARTED", "FOR", "BY"].map(|title| styled(DIM, title)).to_vec();
+    let rows = runs.iter().map(|run| {
+        vec![
+            format!("#{}", run.run),
+            format!("{} {}", app.terminal.state(run.status), run.status.name()),
+            styled(STRONG, &run.runbook),
+            run.system.clone().unwrap_or_default(),
+            ago(run.started),
+            Span::millis(run.duration_ms).to_string(),
+            run.by.clone(),
+        ]
+    });
+    app.terminal.answer(&table(&std::iter::once(titles).chain(rows).collect::<Vec<_>>()));
+    app.terminal.say(&styled(DIM, "follow one: runbook logs RUN -f     stop one: runbook cancel RUN"));
+    Ok(0)
+}

@@ -1,0 +1,235 @@
+//! `runbook report`: a run as text, Markdown or JSON; and the texts `run` ends with.
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::cli::app::App;
+use crate::cli::terminal::{DIM, STRONG, Terminal, styled, table};
+use crate::config::Problems;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Check, Level, Run, RunState, Span, StepState};
+use crate::store::{Store, find};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The run: a number, `last`, `last:NAME`, or the beginning of its id
+    #[arg(default_value = "last")]
+    run: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Print this file of the run instead
+    #[arg(long, value_name = "NAME")]
+    file: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Markdown,
+    Json,
+}
+
+pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    let (state, store) = app.store()?;
+    let run = store.run(find(&store, &args.run)?.id)?;
+    if let Some(name) = &args.file {
+        if name.contains('/') {
+            return Err(Error::new(Kind::Usage, format!("`{name}` is not a file of a run")).into());
+        }
+        let path = state.run(run.run).join("files").join(name);
+        let bytes = std::fs::read(&path).map_err(|_| Error::new(Kind::Usage, format!("run #{} has no file `{name}`", run.run)))?;
+        app.terminal.raw(&bytes);
+        return Ok(0);
+    }
+    match args.format {
+        Format::Json => app.answer_json(&run)?,
+        Format::Text if app.json => app.answer_json(&run)?,
+        Format::Markdown => app.terminal.answer(&markdown(&run)),
+        Format::Text => {
+            app.terminal.answer(&head(&run));
+            app.terminal.answer(&text(&run, app.terminal));
+            app.terminal.answer(&last_line(&run, app.terminal));
+        }
+    }
+    Ok(0)
+}
+
+fn head(run: &Run) -> String {
+    let system = run.system.as_deref().map(|system| format!("  {system}")).unwrap_or_default();
+    format!("{} #{}{system}  {}  by {}  version {}", styled(STRONG, &run.runbook), run.run, run.started, run.by, run.version)
+}
+
+/// What a run found and put out: failed steps, checks worst first, outputs.
+pub(super) fn text(run: &Run, terminal: Terminal) -> String {
+    let mut parts = Vec::new();
+    if !run.checks.is_empty() {
+        parts.push(checks(run, terminal));
+    }
+    for (name, value) in &run.outputs {
+        parts.push(output(name, value));
+    }
+    parts.join("\n\n")
+}
+
+fn checks(run: &Run, terminal: Terminal) -> String {
+    let mut sorted: Vec<&Check> = run.checks.iter().collect();
+    let weight = |level: Level| match level {
+        Level::Critical => 0,
+        Level::Unknown => 1,
+        Level::Warning => 2,
+        Level::Ok => 3,
+    };
+    // They were answered in any order; names begin with what they are about.
+    sorted.sort_by(|a, b| weight(a.level).cmp(&weight(b.level)).then_with(|| a.name.cmp(&b.name)));
+    let rows: Vec<Vec<String>> = sorted
+        .iter()
+        .map(|check| {
+            vec![format!(" {}", terminal.level(check.level)), visible(&check.name), visible(&detail(check)), styled(DIM, limit(check))]
+        })
+        .collect();
+    table(&rows)
+}
+
+/// What a check says in one line: its value and its detail.
+pub(super) fn detail(check: &Check) -> String {
+    let value = check.value.map(|value| {
+        let unit = check.unit.as_deref().unwrap_or_default();
+        let number = if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") };
+        if unit.is_empty() { number } else { format!("{number} {unit}") }
+    });
+    match (value, check.detail.as_str()) {
+        (None, detail) => detail.to_owned(),
+        (Some(value), "") => value,
+        (Some(value), detail) => format!("{value}  {detail}"),
+    }
+}
+
+fn limit(check: &Check) -> String {
+    let Some(limit) = check.limit.as_ref().filter(|_| check.level != Level::Ok) else { return String::new() };
+    let sign = if limit.below { "<" } else { ">" };
+    let part = |name: &str, value: Option<f64>| value.map(|value| format!("{name} {sign} {value}"));
+    [part("warning", limit.warn), part("critical", limit.alarm)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn output(name: &str, value: &Value) -> String {
+    match value {
+        Value::Array(rows) if !rows.is_empty() && rows.iter().all(Value::is_object) => {
+            let mut columns: Vec<&String> = rows.iter().filter_map(Value::as_object).flat_map(|row| row.keys()).collect();
+            columns.sort();
+            columns.dedup();
+            let header = columns.iter().map(|column| styled(STRONG, column.to_uppercase())).collect();
+            let body = rows.iter().map(|row| columns.iter().map(|column| row.get(column.as_str()).map(cell).unwrap_or_default()).collect());
+            format!("{}\n{}", styled(STRONG, name), table(&std::iter::once(header).chain(body).collect::<Vec<_>>()))
+        }
+        Value::String(text) => format!("{}\n{}", styled(STRONG, name), lines_visible(text)),
+        Value::Object(map) if !map.is_empty() => {
+            let rows: Vec<Vec<String>> = map.iter().map(|(key, value)| vec![format!(" {key}"), cell(value)]).collect();
+            format!("{}\n{}", styled(STRONG, name), table(&rows))
+        }
+        other => format!("{}  {}", styled(STRONG, name), cell(other)),
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => visible(text),
+        Value::Null => String::new(),
+        other => visible(&other.to_string()),
+    }
+}
+
+/// A text in which nothing can move the cursor, colour the terminal or begin a line of its own.
+pub(super) fn visible(text: &str) -> String {
+    let dangerous = |letter: char| {
+        letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    if !text.chars().any(dangerous) {
+        return text.to_owned();
+    }
+    text.chars().map(|letter| if dangerous(letter) { letter.escape_default().to_string() } else { letter.to_string() }).collect()
+}
+
+fn lines_visible(text: &str) -> String {
+    text.lines().map(visible).collect::<Vec<_>>().join("\n")
+}
+
+/// How a run ended, and what to type next.
+pub(super) fn last_line(run: &Run, terminal: Terminal) -> String {
+    let took = Span::millis(run.duration_ms);
+    let counts = counts(run);
+    let next = match run.status {
+        RunState::Succeeded | RunState::Warning => format!("log: runbook logs {}", run.run),
+        _ => format!("why: runbook logs {}", run.run),
+    };
+    format!("{} {} in {took}{counts}   {}", terminal.state(run.status), styled(STRONG, run.status.name()), styled(DIM, next))
+}
+
+fn counts(run: &Run) -> String {
+    let mut parts = Vec::new();
+    let of = |number: usize, one: &str| if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") };
+    let steps = run.steps.iter().filter(|step| step.status != StepState::Running).count();
+    if steps > 0 {
+        parts.push(of(steps, "step"));
+    }
+    if run.changes() > 0 {
+        parts.push(of(run.changes(), "change"));
+    }
+    for level in [Level::Critical, Level::Unknown, Level::Warning, Level::Ok] {
+        let number = run.checks.iter().filter(|check| check.level == level).count();
+        if number > 0 {
+            parts.push(format!("{number} {}", level.name()));
+        }
+    }
+    if parts.is_empty() { String::new() } else { format!("   {}", parts.join(", ")) }
+}
+
+fn markdown(run: &Run) -> String {
+    let escape = |text: &str| visible(text).replace('|', "\\|").replace('<', "&lt;");
+    let mut text = format!("# {} #{}: {}\n\n", escape(&run.runbook), run.run, run.status.name());
+    text.push_str(&format!(
+        "System {}, started {} by {}, took {}.\n",
+        run.system.as_deref().unwrap_or("none"),
+        run.started,
+        escape(&run.by),
+        Span::millis(run.duration_ms)
+    ));
+    if let Some(error) = &run.error {
+        text.push_str(&format!("\n**{}**\n", escape(&error.message)));
+    }
+    if !run.checks.is_empty() {
+        text.push_str("\n| check | level | detail |\n|---|---|---|\n");
+        for check in &run.checks {
+            text.push_str(&format!("| {} | {} | {} |\n", escape(&check.name), check.level.name(), escape(&detail(check))));
+        }
+    }
+    if !run.steps.is_empty() {
+        text.push_str("\n| step | status | took | changes |\n|---|---|---|---|\n");
+        for step in &run.steps {
+            let status = serde_json::to_value(step.status).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+            text.push_str(&format!("| {} | {status} | {} | {} |\n", escape(&step.key), Span::millis(step.duration_ms), step.effects.len()));
+        }
+    }
+    for (name, value) in &run.outputs {
+        text.push_str(&format!(
+            "\n## {}\n\n```\n{}\n```\n",
+            escape(name),
+            match value {
+                Value::String(text) => lines_visible(text).replace("```", "'''"),
+                other => serde_json::to_string_pretty(other).unwrap_or_default(),
+            }
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_a_script_can_drive_the_terminal() {
+        assert_eq!(visible("a\u{1b}[31mred\r\n\u{202e}x"), "a\\u{1b}[31mred\\r\\n\\u{202e}x");
+        assert_eq!(visible("备份完成 ✔"), "备份完成 ✔");
+    }
+}

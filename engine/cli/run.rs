@@ -1,0 +1,258 @@
+//! `runbook run`: run one now, and follow it.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cli::app::App;
+use crate::cli::live::Live;
+use crate::cli::params::{self, ParamArgs};
+use crate::cli::plain::Plain;
+use crate::cli::report;
+use crate::config::Problems;
+use crate::error::{Error, Kind, Result};
+use crate::host::secrets::names_in;
+use crate::host::{Permissions, Secrets};
+use crate::model::{Danger, Event, Level, Run, RunState, Span, System, Trigger};
+use crate::run::{Limits, Request, Supervisor};
+use crate::script::{Script, check_params};
+use crate::store::StateDir;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The runbook
+    name: String,
+    /// The system it runs for
+    #[arg(short, long, value_name = "SYSTEM")]
+    system: Option<String>,
+    #[command(flatten)]
+    params: ParamArgs,
+    /// Do not ask before something dangerous
+    #[arg(long)]
+    yes: bool,
+    /// Stop it after this time
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+    /// Exit with 0 instead of 3 when there are warnings
+    #[arg(long)]
+    warn_ok: bool,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    /// One line and performance data, for Icinga, Nagios and Checkmk; exits with 0, 1, 2 or 3
+    Nagios,
+}
+
+pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    let script = app.script(&args.name)?;
+    let system = app.system(args.system.as_deref())?;
+    let permissions = app.permissions(&script, &system)?;
+    let (given, secret_params) = params::read(&args.params, &script.header, &app.environment)?;
+    let (shown, _) = check_params(&script.header, &given)?;
+    confirm(&script, &system, &args, app)?;
+    let state = app.state()?;
+    let secrets = secrets(app, &state, &system, &permissions, secret_params)?;
+    let settings = &app.project()?.settings;
+    let params = plain_params(&script, &given, &shown);
+    let limits = Limits {
+        time: args.timeout.or(script.header.timeout).or(Some(settings.limits.timeout)),
+        memory: script.header.memory.unwrap_or(settings.limits.memory),
+        output: settings.limits.output,
+        ..Limits::default()
+    };
+    let request = Request {
+        params,
+        shown,
+        permissions,
+        secrets,
+        limits,
+        commit: None,
+        trigger: Trigger::Command,
+        by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
+        binary: std::env::current_exe().map_err(|error| Error::because(Kind::Bug, "this binary", &error))?,
+        system,
+        script,
+    };
+    let store = crate::store::Sqlite::open(&state.database())?;
+    let supervisor = Supervisor::start(&store, &state, request)?;
+    listen_to_signals(&supervisor)?;
+    let quiet = args.format != Format::Text || app.json;
+    let run = follow(supervisor, app, quiet)?;
+    answer(&run, &args, app)
+}
+
+fn follow(supervisor: Supervisor<'_>, app: &App, quiet: bool) -> Result<Run> {
+    if quiet {
+        return supervisor.follow(&mut |_, _| ());
+    }
+    if app.terminal.is_watched() {
+        let mut live = Live::new(app.terminal);
+        let run = supervisor.follow(&mut |run: &Run, event: &Event| live.event(run, event));
+        live.end();
+        return run;
+    }
+    let mut plain = Plain::new(app.terminal);
+    plain.begin(supervisor.run());
+    supervisor.follow(&mut |run: &Run, event: &Event| plain.event(run, event))
+}
+
+fn answer(run: &Run, args: &Args, app: &App) -> Result<u8, Problems> {
+    let code = match run.exit_code.unwrap_or(70) {
+        3 if args.warn_ok => 0,
+        code => code,
+    };
+    match args.format {
+        Format::Nagios => {
+            app.terminal.answer(&nagios(run));
+            return Ok(match run.status {
+                RunState::Succeeded => 0,
+                RunState::Warning => 1,
+                RunState::Failed if run.level() != Level::Unknown => 2,
+                _ => 3,
+            });
+        }
+        Format::Json => app.answer_json(run)?,
+        Format::Text if app.json => app.answer_json(run)?,
+        Format::Text => {
+            let text = report::text(run, app.terminal);
+            if !text.is_empty() {
+                app.terminal.answer(&text);
+            }
+            if let Some(error) = &run.error {
+                app.complain(&Problems { errors: vec![error.clone()], texts: BTreeMap::new() });
+            }
+            app.terminal.say(&report::last_line(run, app.terminal));
+        }
+    }
+    Ok(code)
+}
+
+/// The line of a monitoring plugin, as of the Monitoring Plugins guidelines.
+fn nagios(run: &Run) -> String {
+    let word = match run.status {
+        RunState::Succeeded => "OK",
+        RunState::Warning => "WARNING",
+        RunState::Failed if run.level() != Level::Unknown => "CRITICAL",
+        _ => "UNKNOWN",
+    };
+    let bad: Vec<String> = run
+        .checks
+        .iter()
+        .filter(|check| check.level != Level::Ok)
+        .map(|check| if check.detail.is_empty() { check.name.clone() } else { format!("{} ({})", check.name, check.detail) })
+        .collect();
+    let said = match (&run.error, bad.as_slice()) {
+        (Some(error), _) => error.message.clone(),
+        (None, []) => format!("{} checks", run.checks.len()),
+        (None, bad) => bad.join(", "),
+    };
+    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let data: Vec<String> = run
+        .checks
+        .iter()
+        .filter_map(|check| {
+            let unit = check.unit.as_deref().filter(|unit| matches!(*unit, "%" | "ms" | "s" | "B")).unwrap_or_default();
+            let limits = check.limit.as_ref().map(|limit| format!(";{};{}", number(limit.warn), number(limit.alarm))).unwrap_or_default();
+            Some(format!("'{}'={}{unit}{limits}", check.name.replace(['\'', '='], "_"), check.value?))
+        })
+        .collect();
+    let line = |text: &str| text.replace(['\n', '|'], " ");
+    if data.is_empty() { format!("{word}: {}", line(&said)) } else { format!("{word}: {} | {}", line(&said), data.join(" ")) }
+}
+
+/// Asks for the name of the target before something destructive; never a bare `y`.
+fn confirm(script: &Script, system: &System, args: &Args, app: &App) -> Result<()> {
+    if script.header.danger != Danger::Destructive || args.yes {
+        return Ok(());
+    }
+    let target = if system.name.is_empty() { &script.name } else { &system.name };
+    let refused = |message: String| Error::new(Kind::NotStarted, message).hint("`--yes` says that you mean it");
+    if app.no_input || !app.terminal.can_ask() {
+        return Err(refused(format!("`{}` is destructive, and nobody can be asked", script.name)));
+    }
+    let typed: String = dialoguer::Input::new()
+        .with_prompt(format!("{} is destructive. Type `{target}` to go on", script.name))
+        .allow_empty(true)
+        .interact_text()
+        .map_err(|error| Error::new(Kind::NotStarted, error.to_string()))?;
+    if typed == *target { Ok(()) } else { Err(refused(format!("`{typed}` is not `{target}`; nothing was done"))) }
+}
+
+/// The values as the worker needs them: masked parameters get their secret's name back.
+fn plain_params(
+    script: &Script,
+    given: &BTreeMap<String, crate::script::Given>,
+    shown: &BTreeMap<String, serde_json::Value>,
+) -> BTreeMap<String, serde_json::Value> {
+    use crate::model::ParamType;
+    use crate::script::Given;
+    let mut params = shown.clone();
+    for (name, param) in script.header.params.iter().filter(|(_, param)| param.kind == ParamType::Secret) {
+        let value = match given.get(name) {
+            Some(Given::Text(text)) => text.clone().into(),
+            Some(Given::Value(value)) => value.clone(),
+            None => param.def.clone().unwrap_or_default(),
+        };
+        params.insert(name.clone(), value);
+    }
+    params.retain(|_, value| !value.is_null());
+    params
+}
+
+/// The secrets a run is given: those its header names, those its system needs for what it may touch,
+/// and those on its command line. One that is not set is missed when it is used, not before.
+fn secrets(
+    app: &App,
+    state: &StateDir,
+    system: &System,
+    permissions: &Permissions,
+    params: BTreeMap<String, String>,
+) -> Result<Secrets, Problems> {
+    let mut names: Vec<String> = permissions.secret_names().filter(|name| !name.contains('*')).map(str::to_owned).collect();
+    let tables = [
+        ("sql", serde_json::to_string(&system.databases)),
+        ("redis", serde_json::to_string(&system.caches)),
+        ("http", serde_json::to_string(&system.endpoints)),
+        ("notify", serde_json::to_string(&system.contacts)),
+    ];
+    for (section, table) in tables {
+        let table = table.map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
+        if permissions.uses(section) {
+            names.extend(names_in(&table).map(str::to_owned));
+        }
+    }
+    names.sort();
+    names.dedup();
+    let project = app.project()?;
+    let mut values = params;
+    for name in names {
+        let value = match project.settings.secrets.get(&name) {
+            Some(source) => Some(source.read(&name, &project.root, &app.environment)?),
+            None => super::app::stored_secret(state, &name)?,
+        };
+        if let Some(value) = value {
+            values.insert(name, value);
+        }
+    }
+    Ok(Secrets::new(values))
+}
+
+/// The first signal cancels with clean-up, the second kills.
+fn listen_to_signals(supervisor: &Supervisor<'_>) -> Result<()> {
+    let control = supervisor.control();
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Error::because(Kind::Bug, "signals", &error))?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            control.cancel(if signal == SIGINT { 130 } else { 143 });
+        }
+    });
+    Ok(())
+}

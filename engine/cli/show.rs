@@ -1,0 +1,120 @@
+//! `runbook show`: what a runbook does, takes and may touch.
+
+use serde::Serialize;
+
+use crate::cli::app::App;
+use crate::cli::history::ago;
+use crate::cli::terminal::{DIM, STRONG, styled, table};
+use crate::config::Problems;
+use crate::error::Result;
+use crate::host::permission::{Grant, in_words};
+use crate::model::{Header, Param, RunState, Span};
+use crate::store::{Filter, Store, Summary};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The runbook
+    name: String,
+    /// The system whose names the permissions are shown with
+    #[arg(short, long)]
+    system: Option<String>,
+    /// Print the script instead
+    #[arg(long)]
+    source: bool,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    path: &'a str,
+    version: String,
+    manual: &'a str,
+    header: &'a Header,
+    system: &'a str,
+    permissions: Vec<Permission<'a>>,
+}
+
+#[derive(Serialize)]
+struct Permission<'a> {
+    #[serde(flatten)]
+    grant: &'a Grant,
+    words: String,
+}
+
+pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    let script = app.script(&args.name)?;
+    if args.source {
+        app.terminal.answer(&script.text);
+        return Ok(0);
+    }
+    let system = app.system(args.system.as_deref())?;
+    let permissions = app.permissions(&script, &system)?;
+    let grants: Vec<&Grant> = permissions.effective().collect();
+    if app.json {
+        app.answer_json(&Shown {
+            name: &script.name,
+            path: &script.path,
+            version: script.version(),
+            manual: &script.manual,
+            header: &script.header,
+            system: &system.name,
+            permissions: grants.iter().map(|grant| Permission { grant, words: in_words(grant) }).collect(),
+        })?;
+        return Ok(0);
+    }
+    let mut text = format!("{} {}  {}\n", styled(STRONG, &script.name), styled(DIM, script.version()), styled(DIM, &script.path));
+    text.push_str(&format!("{}\n", if script.manual.is_empty() { &script.header.title } else { script.manual.trim_end() }));
+    if !script.header.params.is_empty() {
+        let rows: Vec<Vec<String>> = script.header.params.iter().map(|(name, param)| parameter(name, param)).collect();
+        text.push_str(&format!("\n{}\n{}\n", styled(STRONG, "Parameters"), table(&rows)));
+    }
+    text.push_str(&format!("\n{} {}\n", styled(STRONG, "May"), styled(DIM, format!("for system {}", system.name))));
+    if grants.is_empty() {
+        text.push_str("  touch nothing\n");
+    }
+    for grant in &grants {
+        text.push_str(&format!("  {}\n", in_words(grant)));
+    }
+    if permissions.is_capped() {
+        text.push_str(&styled(DIM, "  and no more than [policy] of runbook.toml allows\n"));
+    }
+    let limit = script.header.timeout.map_or("the settings' limit".to_owned(), |timeout| timeout.to_string());
+    text.push_str(&format!("\n{}  within {limit}\n", styled(STRONG, "Ends")));
+    text.push_str(&past(app, &script.name)?);
+    app.terminal.answer(&text);
+    app.terminal.say(&styled(DIM, format!("run it: runbook run {}", script.name)));
+    Ok(0)
+}
+
+fn parameter(name: &str, param: &Param) -> Vec<String> {
+    let need = match (&param.def, param.required) {
+        (_, true) => "required".to_owned(),
+        (Some(def), _) => format!("default {}", crate::cli::plain::short(def)),
+        (None, _) => String::new(),
+    };
+    let range = match (&param.min, &param.max) {
+        (Some(min), Some(max)) => format!("({min}..{max})"),
+        (Some(min), None) => format!("(from {min})"),
+        (None, Some(max)) => format!("(up to {max})"),
+        (None, None) if !param.of.is_empty() => format!("({})", param.of.join(", ")),
+        (None, None) => String::new(),
+    };
+    vec![format!("  {name}"), param.kind.name().to_owned(), need, range, param.help.clone()]
+}
+
+fn past(app: &App, name: &str) -> Result<String> {
+    let (_, store) = app.store()?;
+    let runs = store.list(&Filter { runbook: Some(name.to_owned()), limit: 30, ..Filter::default() })?;
+    let Some(last) = runs.first() else { return Ok(String::new()) };
+    let good = runs.iter().filter(|run| matches!(run.status, RunState::Succeeded | RunState::Warning)).count();
+    let mut took: Vec<u64> = runs.iter().filter(|run| run.ended.is_some()).map(|run: &Summary| run.duration_ms).collect();
+    took.sort_unstable();
+    let median = took.get(took.len() / 2).map(|median| format!("   median {}", Span::millis(*median))).unwrap_or_default();
+    Ok(format!(
+        "{}  last {}: {good} good{median}   last run {} {}\n",
+        styled(STRONG, "History"),
+        runs.len(),
+        last.status.name(),
+        ago(last.started)
+    ))
+}
