@@ -1,3 +1,6 @@
-//! The one integration-test binary.
+//! The one integration-test binary. Each module is about one thing; `harness` is what they share.
 
-fn main() {}
+mod cli;
+mod harness;
+mod hostile;
+mod tidy;

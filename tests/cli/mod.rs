@@ -1,0 +1,3 @@
+//! Commands, as a user types them.
+
+mod run;
