@@ -68,7 +68,12 @@ impl Peer {
         Ok(addresses)
     }
 
-    async fn lookup(&self, limit: Duration) -> Result<Vec<SocketAddr>> {
+    /// What the name stands for, whoever may reach it; in the order they should be tried.
+    ///
+    /// # Errors
+    ///
+    /// `connect` when it does not resolve, `timeout`.
+    pub(crate) async fn lookup(&self, limit: Duration) -> Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
@@ -111,6 +116,11 @@ pub(crate) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result
         last = last.target(address.to_string());
     }
     Err(last)
+}
+
+/// Milliseconds with two digits after the point, as timings are told.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
 #[cfg(test)]
