@@ -36,4 +36,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[http::MODULE, net::MODULE, sys::MODULE];
+pub const MODULES: &[HostModule] = &[http::MODULE, net::MODULE, sys::MODULE, tls::MODULE];
