@@ -32,7 +32,8 @@ const THIS_MACHINE: &str = "localhost";
 mod api {
     use rhai::{Dynamic, Map};
 
-    use super::{client, granted, peer, ping, sockets, table};
+    use super::{client, granted, ping, sockets, table};
+    use crate::host::dial::Peer;
     use crate::host::{Call, RhaiResultOf};
 
     /// Whether a port answers: connects and closes again.
@@ -48,7 +49,7 @@ mod api {
     #[rhai_fn(name = "tcp", return_raw, volatile)]
     pub fn tcp_with(native: NativeCallContext, host: &str, port: i64, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "net::tcp")?;
-        let peer = peer(&call, host, port)?;
+        let peer = Peer::new(host, port).map_err(|error| call.fail(error))?;
         let grant = granted(&call, "connect", &peer)?;
         let options = call.options(options)?;
         let reach = call.wait(client::tcp(&peer, &options, call.ctx().permissions(), &grant))?;
@@ -72,7 +73,7 @@ mod api {
     #[rhai_fn(name = "dns", return_raw, volatile)]
     pub fn dns_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "net::dns")?;
-        let peer = peer(&call, name, 0)?;
+        let peer = Peer::new(name, 0).map_err(|error| call.fail(error))?;
         granted(&call, "resolve", &peer)?;
         let options = call.options(options)?;
         let names = call.wait(client::dns(&peer, &options))?;
@@ -101,7 +102,7 @@ mod api {
     #[rhai_fn(name = "ping", return_raw, volatile)]
     pub fn ping_with(native: NativeCallContext, host: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "net::ping")?;
-        let peer = peer(&call, host, 0)?;
+        let peer = Peer::new(host, 0).map_err(|error| call.fail(error))?;
         let grant = granted(&call, "ping", &peer)?;
         let options = call.options(options)?;
         let found = call.wait(async {
@@ -142,11 +143,6 @@ mod api {
     pub fn connections(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
         table(&native, "net::connections", sockets::connections)
     }
-}
-
-fn peer(call: &Call<'_>, host: &str, port: i64) -> RhaiResultOf<Peer> {
-    let port = u16::try_from(port).map_err(|_| crate::error!(crate::error::Kind::Invalid, "{port} is not a port, expected 1 to 65535"));
-    port.and_then(|port| Peer::new(host, port)).map_err(|error| call.fail(error))
 }
 
 /// The grant for this host, which decides about its addresses too.

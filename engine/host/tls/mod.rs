@@ -13,13 +13,12 @@ mod tests;
 pub(in crate::host) use certificate::Certificate;
 pub(in crate::host) use pem::read_pem;
 
-use std::path::Path;
-
 use rhai::plugin::*;
 
+use crate::error::Result;
 use crate::host::dial::Peer;
 use crate::host::trust::{Trust, certificates_of};
-use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
+use crate::host::{Access, Call, Function, HostModule, Permissions, RhaiResultOf};
 
 /// The module `tls`.
 pub const MODULE: HostModule = HostModule {
@@ -39,7 +38,7 @@ mod api {
 
     use rhai::{Dynamic, Map};
 
-    use super::{ask, file, peer, system};
+    use super::{ask, file, system};
     use crate::host::dial::Peer;
     use crate::host::{Call, RhaiResultOf};
 
@@ -102,7 +101,7 @@ mod api {
     #[rhai_fn(name = "served", return_raw, volatile)]
     pub fn served_at_with(native: NativeCallContext, host: &str, port: i64, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "tls::served")?;
-        let peer = peer(&call, host, port)?;
+        let peer = Peer::new(host, port).map_err(|error| call.fail(error))?;
         ask(&call, peer, options)
     }
 
@@ -130,34 +129,28 @@ mod api {
     }
 }
 
-fn peer(call: &Call<'_>, host: &str, port: i64) -> RhaiResultOf<Peer> {
-    let port = u16::try_from(port).map_err(|_| crate::error!(crate::error::Kind::Invalid, "{port} is not a port, expected 1 to 65535"));
-    port.and_then(|port| Peer::new(host, port)).map_err(|error| call.fail(error))
-}
-
+/// Asks a server, at the address the script wants to connect to.
 fn ask(call: &Call<'_>, peer: Peer, options: rhai::Map) -> RhaiResultOf<Dynamic> {
-    let permissions = call.ctx().permissions();
-    let granted = |peer: &Peer| permissions.check(&Access::host("connect", &peer.host, peer.port)).cloned();
-    let fail = |error| call.fail(error);
-    let grant = granted(&peer).map_err(fail)?;
     let options: served::ServedOptions = call.options(options)?;
-    let name = options.name.unwrap_or_else(|| peer.host.clone());
-    let (peer, grant) = match options.connect {
-        None => (peer, grant),
-        Some(text) => Peer::parse(&text).and_then(|peer| Ok((granted(&peer)?, peer))).map(|(grant, peer)| (peer, grant)).map_err(fail)?,
-    };
-    let trust = options.ca.as_deref().map_or(Ok(Trust::Machine), |path: &Path| {
-        let pem = read_pem(permissions, path)?;
-        certificates_of(&pem).map(Trust::Only)
-    });
-    let question = served::Question {
-        peer,
-        grant,
-        name,
-        trust: trust.map_err(fail)?,
-        timeout: options.timeout.map_or(served::PATIENCE, |timeout| timeout.0),
-        starttls: options.starttls,
-    };
+    let permissions = call.ctx().permissions();
+    let question = question(permissions, peer, options).map_err(|error| call.fail(error))?;
     let shown = call.wait(question.ask(permissions, call.ctx().now()))?;
     call.value(&shown)
+}
+
+fn question(permissions: &Permissions, peer: Peer, options: served::ServedOptions) -> Result<served::Question> {
+    let granted = |peer: &Peer| permissions.check(&Access::host("connect", &peer.host, peer.port)).cloned();
+    let mut grant = granted(&peer)?;
+    let name = options.name.unwrap_or_else(|| peer.host.clone());
+    let mut peer = peer;
+    if let Some(text) = &options.connect {
+        peer = Peer::parse(text)?;
+        grant = granted(&peer)?;
+    }
+    let trust = match &options.ca {
+        None => Trust::Machine,
+        Some(path) => Trust::Only(certificates_of(&read_pem(permissions, path)?)?),
+    };
+    let timeout = options.timeout.map_or(served::PATIENCE, |timeout| timeout.0);
+    Ok(served::Question { peer, grant, name, trust, timeout, starttls: options.starttls })
 }

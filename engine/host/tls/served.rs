@@ -125,7 +125,10 @@ fn describe(
     let leaf = chain.remove(0);
     let problem = verdict.err().map(|verdict| match verdict {
         Verdict::Failed(why) => why,
-        Verdict::Refused(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) if leaf.is_self_signed() => {
+        // One as `openssl req -x509` makes it fails for being that of an authority.
+        Verdict::Refused(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
+            if leaf.is_self_signed() =>
+        {
             "the certificate is self-signed and not among those trusted".to_owned()
         }
         Verdict::Refused(error @ rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) if chain.is_empty() => {

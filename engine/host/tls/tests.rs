@@ -170,7 +170,7 @@ fn a_served_certificate_is_judged_and_described_all_the_same() {
     let expired = Server::new(files.authority.issue("app.test", 2021));
     assert_eq!(files.served(&expired, r#"name: "app.test""#, say), r#"[false, "the certificate has expired", "CN=app.test", false]"#);
 
-    let own = Server::new(self_signed("app.test"));
+    let own = Server::new(self_signed("app.test", 2100));
     let distrusted = r#"[false, "the certificate is self-signed and not among those trusted", "CN=app.test", true]"#;
     assert_eq!(files.served(&own, r#"name: "app.test""#, say), distrusted);
 
@@ -178,6 +178,21 @@ fn a_served_certificate_is_judged_and_described_all_the_same() {
     let problem = files.served(&stranger, r#"name: "app.test""#, "c.problem");
     // The stranger's authority has the name of ours, but not its key.
     assert!(problem.contains("no trusted authority") || problem.contains("ignature"), "{problem}");
+}
+
+#[test]
+fn a_self_signed_certificate_is_trusted_where_it_is_named() {
+    let files = Files::new();
+    for (until, name, verdict) in [
+        (2100, "app.test", "[true, ()]"),
+        (2100, "other.test", r#"[false, "the certificate is for `app.test`, expected `other.test`"]"#),
+        (2021, "app.test", r#"[false, "the certificate has expired"]"#),
+    ] {
+        let identity = self_signed("app.test", until);
+        files.write("ca.pem", &identity.certificate);
+        let server = Server::new(identity);
+        assert_eq!(files.served(&server, &format!(r#"name: "{name}""#), "[c.trusted, c.problem]"), verdict);
+    }
 }
 
 #[test]
@@ -225,8 +240,8 @@ fn what_shows_no_certificate_is_an_error() {
     let talks = Server::with(files.authority.issue("x.test", 2100), &[(b"", b"220 not TLS at all\r\n")]);
     let silent = Server::with(files.authority.issue("x.test", 2100), &[(&[0; 4096], b"")]);
     let (_socket, closed) = refusing_port();
-    for (port, kind) in [(talks.port, Kind::Remote), (silent.port, Kind::Timeout), (closed, Kind::Connect)] {
-        let error = files.bench().error(&format!(r#"tls::served("127.0.0.1:{port}", #{{ timeout: "200ms" }})"#));
+    for (port, limit, kind) in [(talks.port, "30s", Kind::Remote), (silent.port, "100ms", Kind::Timeout), (closed, "30s", Kind::Connect)] {
+        let error = files.bench().error(&format!(r#"tls::served("127.0.0.1:{port}", #{{ timeout: "{limit}" }})"#));
         assert_eq!(error.kind, kind, "{error}");
     }
 }
