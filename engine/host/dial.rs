@@ -28,8 +28,11 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// `invalid`, when it can be no host.
-    pub(crate) fn new(host: &str, port: u16) -> Result<Self> {
+    /// `invalid`, when it can be no host or no port.
+    pub(crate) fn new<P: TryInto<u16> + fmt::Display + Copy>(host: &str, port: P) -> Result<Self> {
+        let Ok(port) = port.try_into() else {
+            return Err(Error::new(Kind::Invalid, format!("{port} is not a port, expected 1 to 65535")));
+        };
         let host = match host.parse::<Ipv6Addr>() {
             Ok(address) => address.to_string(),
             Err(_) => match Host::parse(host) {
@@ -47,7 +50,7 @@ impl Peer {
     ///
     /// `invalid`, when the port is missing or the host can be none.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
         let Some((host, port)) = parts else {
             return Err(Error::new(Kind::Invalid, format!("`{text}` is not `host:port`")));
         };
@@ -62,13 +65,20 @@ impl Peer {
     /// `connect` when the name does not resolve, `timeout`, or `denied` naming the address.
     pub(crate) async fn resolve(&self, permissions: &Permissions, grant: &Grant, limit: Duration) -> Result<Vec<SocketAddr>> {
         let addresses = self.lookup(limit).await?;
-        for address in &addresses {
-            permissions.check_address(grant, &self.host, address.ip())?;
-        }
+        self.check(&addresses, permissions, grant)?;
         Ok(addresses)
     }
 
-    async fn lookup(&self, limit: Duration) -> Result<Vec<SocketAddr>> {
+    fn check(&self, addresses: &[SocketAddr], permissions: &Permissions, grant: &Grant) -> Result<()> {
+        addresses.iter().try_for_each(|address| permissions.check_address(grant, &self.host, address.ip()))
+    }
+
+    /// What the name stands for, whoever may reach it; in the order they should be tried.
+    ///
+    /// # Errors
+    ///
+    /// `connect` when it does not resolve, `timeout`.
+    pub(crate) async fn lookup(&self, limit: Duration) -> Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
@@ -113,6 +123,11 @@ pub(crate) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result
     Err(last)
 }
 
+/// Milliseconds with two digits after the point, as timings are told.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -134,17 +149,20 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_address_outside_of_the_grant_is_denied_before_any_connection() {
-        let allow = serde_json::from_value(json!({ "net": ["10.0.0.1:80"] })).unwrap();
-        let permissions = Permissions::read(&allow, &System::default()).unwrap();
-        let grant = permissions.effective().next().unwrap().clone();
-        let named = Peer { host: "10.0.0.1".to_owned(), port: 80 };
-        assert!(named.resolve(&permissions, &grant, Duration::from_secs(1)).await.is_ok());
-        // A name of this machine other than `localhost` is no public address.
-        let rebound = Peer { host: "ip6-loopback".to_owned(), port: 80 };
-        let error = rebound.resolve(&permissions, &grant, Duration::from_secs(5)).await.unwrap_err();
-        assert!(matches!(error.kind, Kind::Denied | Kind::Connect), "{error}");
+    #[test]
+    fn one_private_address_spoils_all() {
+        let checked = |entry: &str, addresses: &[&str]| {
+            let permissions = Permissions::read(&serde_json::from_value(json!({ "net": [entry] })).unwrap(), &System::default()).unwrap();
+            let grant = permissions.effective().next().unwrap().clone();
+            let addresses: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 80)).collect();
+            Peer::new("app.test", 80).unwrap().check(&addresses, &permissions, &grant)
+        };
+        assert!(checked("app.test:80", &["1.1.1.1", "2606:4700::1111"]).is_ok());
+        for private in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd00::1"] {
+            assert_eq!(checked("app.test:80", &["1.1.1.1", private]).unwrap_err().kind, Kind::Denied, "{private}");
+        }
+        assert!(checked("app.test:80 @private", &["10.0.0.1", "fd00::1"]).is_ok());
+        assert!(checked("app.test:80 @private", &["10.0.0.1", "127.0.0.1"]).is_err());
     }
 
     #[tokio::test]

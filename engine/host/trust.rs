@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use x509_cert::der::Decode;
 
 use crate::error::{Error, Kind, Result};
 
@@ -94,7 +96,8 @@ impl Trust {
                     roots.add(authority.clone()).map_err(|error| unusable(&error))?;
                 }
                 let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build();
-                Ok(verifier.map_err(|error| unusable(&error))?)
+                let authorities = authorities.clone();
+                Ok(Arc::new(Chosen { authorities, verifier: verifier.map_err(|error| unusable(&error))? }))
             }
         }
     }
@@ -124,7 +127,7 @@ pub(crate) fn protocol_in_words(version: rustls::ProtocolVersion) -> String {
 
 /// Why a handshake failed, for people.
 pub(crate) fn in_words(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
+    use CertificateError as Bad;
     let rustls::Error::InvalidCertificate(bad) = error else { return error.to_string() };
     match bad {
         Bad::Expired | Bad::ExpiredContext { .. } => "the certificate has expired".to_owned(),
@@ -134,7 +137,7 @@ pub(crate) fn in_words(error: &rustls::Error) -> String {
             format!("the certificate is for {}, expected `{}`", presented_in_words(presented), expected.to_str())
         }
         Bad::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the certificate is that of an authority, which no server may use".to_owned()
+            "the certificate is one of an authority, and not itself among those trusted".to_owned()
         }
         other => format!("the certificate is refused: {other}"),
     }
@@ -157,6 +160,65 @@ fn machine() -> Result<Arc<dyn ServerCertVerifier>> {
             .hint("install the package `ca-certificates`, or set SSL_CERT_FILE")
     })?;
     Ok(VERIFIER.get_or_init(|| Arc::new(verifier)).clone())
+}
+
+/// Believes chosen authorities, and a server that shows one of these very certificates: a self-signed
+/// certificate as `openssl req -x509` makes it is one of an authority, which webpki lets no server use.
+#[derive(Debug)]
+struct Chosen {
+    authorities: Vec<CertificateDer<'static>>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Chosen {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        if !self.authorities.contains(leaf) {
+            return self.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now);
+        }
+        verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
+        verify_time(leaf, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn verify_time(leaf: &CertificateDer<'_>, now: UnixTime) -> std::result::Result<(), CertificateError> {
+    let validity = x509_cert::Certificate::from_der(leaf).map_err(|_| CertificateError::BadEncoding)?.tbs_certificate.validity;
+    if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet);
+    }
+    if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired);
+    }
+    Ok(())
 }
 
 /// Accepts any chain, but still demands that the server holds the key of its certificate.

@@ -16,9 +16,9 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::exchange::{Answer, Encryption, Route, Timings, exchange, headers_by_name, millis};
+use super::exchange::{Answer, Encryption, Route, Timings, exchange, headers_by_name};
 use crate::error::{Error, Kind, Result};
-use crate::host::dial::Peer;
+use crate::host::dial::{Peer, millis};
 use crate::host::permission::{Access, Grant, Permissions, without_secrets};
 use crate::host::trust::Trust;
 use crate::model::Span;

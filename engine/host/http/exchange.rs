@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Kind, Result, chain};
-use crate::host::dial;
+use crate::host::dial::{self, millis};
 use crate::host::tls::Certificate;
 use crate::host::trust::{self, Trust};
 use crate::model::Span;
@@ -109,11 +109,6 @@ pub(super) async fn exchange(
     answer.remote = remote;
     answer.tls = tls;
     Ok(answer)
-}
-
-/// Milliseconds with two digits after the point.
-pub(super) fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
 async fn encrypt(stream: TcpStream, name: &str, route: &Route<'_>) -> Result<TlsStream<TcpStream>> {

@@ -8,9 +8,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::client::{Request, Response, read_url};
-use super::exchange::millis;
 use crate::error::{Error, Kind, Result};
-use crate::host::dial::Peer;
+use crate::host::dial::{Peer, millis};
 use crate::host::permission::without_secrets;
 use crate::host::trust::Trust;
 use crate::host::{Access, Ctx, nearest};
@@ -45,7 +44,7 @@ pub(super) async fn probe(ctx: &Ctx, name: &str) -> Result<Probe> {
             let kind = problem.is_some().then(|| Kind::Remote.name());
             Ok(Probe { response, problem, kind })
         }
-        Err(error) if matches!(error.kind, Kind::Connect | Kind::Timeout | Kind::Remote | Kind::Refused) => {
+        Err(error) if error.kind.is_retryable() => {
             let mut response = Response { url, ..Response::default() };
             response.timings.total = millis(started.elapsed());
             Ok(Probe { response, problem: Some(error.message), kind: Some(error.kind.name()) })

@@ -14,8 +14,8 @@ use crate::error::Kind;
 use crate::host::testing::{Bench, refusing_port};
 use crate::host::tls::testing::{Authority, self_signed};
 use crate::host::{Mode, Secrets};
-use crate::model::System;
 use crate::model::system::Endpoint;
+use crate::model::{Span, System};
 
 /// A server on a port of its own; gone when dropped.
 struct Server {
@@ -425,7 +425,7 @@ fn tls_is_verified_and_described() {
     let ca = ca.path().display().to_string();
     let good = Server::tls(authority.issue("app.test", 2100).acceptor());
     let expired = Server::tls(authority.issue("app.test", 2021).acceptor());
-    let own = Server::tls(self_signed("app.test").acceptor());
+    let own = Server::tls(self_signed("app.test", 2100).acceptor());
     let allow = json!({ "http": ["https://app.test:*", "https://other.test:*"], "net": ["127.0.0.1:*"], "fs": { "read": [ca] } });
     let bench = Bench::new(allow);
     let get = |name: &str, server: &Server, more: &str| {
@@ -442,7 +442,7 @@ fn tls_is_verified_and_described() {
 
     for (name, server, options, why) in [
         ("app.test", &good, "", "no trusted authority"),
-        ("app.test", &own, trusting.as_str(), "no trusted authority"),
+        ("app.test", &own, trusting.as_str(), "not itself among those trusted"),
         ("app.test", &expired, trusting.as_str(), "has expired"),
         ("other.test", &good, trusting.as_str(), "is for `app.test`, expected `other.test`"),
     ] {
@@ -500,13 +500,13 @@ fn a_probe_never_throws_for_what_it_finds() {
     let moved = Server::bytes(redirect(301, "https://elsewhere.test/x?token=1"));
     let (_socket, closed) = refusing_port();
     let silent = Server::new(Reply::Silence(Vec::new()));
-    let judge = |url: String| {
-        let endpoint = Endpoint { url, timeout: Some(crate::model::Span::millis(100)), ..Endpoint::default() };
+    let judge = |url: String, limit: u64| {
+        let endpoint = Endpoint { url, timeout: Some(Span::millis(limit)), ..Endpoint::default() };
         text(&probe(endpoint, Secrets::default()), r#"let p = http::probe("api"); `${p.ok} ${p.status} ${p.kind} ${p.problem}`"#)
     };
-    assert_eq!(judge(moved.url("/")), "false 301 remote status 301 to `https://elsewhere.test/x`, expected 200");
-    assert!(judge(format!("http://127.0.0.1:{closed}/")).starts_with("false 0 connect `http://127.0.0.1:"));
-    assert!(judge(silent.url("/")).ends_with("no complete answer within 100ms"));
+    assert_eq!(judge(moved.url("/"), 30_000), "false 301 remote status 301 to `https://elsewhere.test/x`, expected 200");
+    assert!(judge(format!("http://127.0.0.1:{closed}/"), 30_000).starts_with("false 0 connect `http://127.0.0.1:"));
+    assert!(judge(silent.url("/"), 100).ends_with("no complete answer within 100ms"));
 }
 
 #[test]

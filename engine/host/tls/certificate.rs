@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use x509_cert::der::{Decode, Encode};
+use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -25,9 +25,6 @@ pub(in crate::host) struct Certificate {
     pub(super) serial: String,
     /// SHA-256 of the certificate, in hexadecimal.
     pub(super) fingerprint: String,
-    /// Its public key, to compare with that of a private key.
-    #[serde(skip)]
-    pub(super) public_key: Vec<u8>,
 }
 
 const DAY: i64 = 86_400;
@@ -56,8 +53,19 @@ impl Certificate {
             days_left: (not_after.as_second() - now.as_second()).div_euclid(DAY),
             serial: serial(certificate.serial_number.as_bytes()),
             fingerprint: hex(&Sha256::digest(der)).to_ascii_lowercase(),
-            public_key: certificate.subject_public_key_info.to_der().map_err(broken)?,
         })
+    }
+
+    /// What is wrong with its time, if anything.
+    pub(super) fn validity_problem(&self, now: Timestamp) -> Option<String> {
+        let begins: Option<Timestamp> = self.not_before.parse().ok();
+        if self.days_left < 0 {
+            Some("the certificate has expired".to_owned())
+        } else if begins.is_some_and(|begins| now < begins) {
+            Some("the certificate is not valid yet".to_owned())
+        } else {
+            None
+        }
     }
 
     /// Whether it was signed by its own owner.

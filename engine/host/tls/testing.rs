@@ -41,9 +41,10 @@ impl Authority {
     }
 }
 
-/// A certificate that vouches for itself.
-pub(in crate::host) fn self_signed(name: &str) -> Identity {
-    let (params, key) = leaf(name, 2100);
+/// A certificate that vouches for itself, as `openssl req -x509` makes it: one of an authority.
+pub(in crate::host) fn self_signed(name: &str, until: i32) -> Identity {
+    let (mut params, key) = leaf(name, until);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     Identity::new(&params.self_signed(&key).unwrap(), &key)
 }
 
