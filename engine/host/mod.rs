@@ -18,6 +18,9 @@ pub(crate) mod trust;
 pub mod value;
 
 mod http;
+#[cfg(test)]
+mod leash;
+mod sql;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -35,4 +38,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[http::MODULE, sys::MODULE];
+pub const MODULES: &[HostModule] = &[http::MODULE, sql::MODULE, sys::MODULE];
