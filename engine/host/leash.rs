@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct Leashed {
     /// The port on 127.0.0.1 it listens on.
     pub(crate) port: u16,
+    /// What the script said before it was ready, line by line.
+    pub(crate) said: Vec<String>,
     _script: Child,
 }
 
@@ -37,7 +39,7 @@ pub(crate) fn start(user: Option<&str>, script: &str) -> Leashed {
         let ended = script.wait().expect("it was started here");
         panic!("the server did not start ({ended}):\n{}", said.join("\n"));
     }
-    Leashed { port, _script: script }
+    Leashed { port, said, _script: script }
 }
 
 /// A port nothing listens on now.

@@ -17,10 +17,16 @@ use crate::model::system::Database;
 const SCRIPT: &str = r#"
 for bin in /usr/lib/postgresql/*/bin; do PATH="$bin:$PATH"; done
 command -v initdb >/dev/null || { echo "PostgreSQL is not installed: these tests need initdb, pg_ctl and psql"; exit 1; }
+command -v openssl >/dev/null || { echo "openssl is not installed: these tests need it for a certificate"; exit 1; }
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
 echo master-password > "$dir/password"
 initdb -D "$dir/data" -U master --pwfile="$dir/password" --auth=scram-sha-256 --no-sync -E UTF8 --locale=C > "$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1 \
+    -addext basicConstraints=critical,CA:FALSE -keyout "$dir/key.pem" -out "$dir/cert.pem" 2> "$dir/log" || { cat "$dir/log"; exit 1; }
 cat >> "$dir/data/postgresql.conf" <<END
+ssl = on
+ssl_cert_file = '$dir/cert.pem'
+ssl_key_file = '$dir/key.pem'
 port = $1
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -32,6 +38,7 @@ PGPASSWORD=master-password psql -qX -h 127.0.0.1 -p "$1" -U master -d postgres <
 CREATE ROLE crowded LOGIN PASSWORD 'crowded-password' CONNECTION LIMIT 0;
 CREATE DATABASE app;
 END
+echo "$dir/cert.pem"
 echo ready
 cat > /dev/null
 pg_ctl -D "$dir/data" -m immediate stop > /dev/null
@@ -61,7 +68,10 @@ fn bench_in(mode: Mode, allow: Value) -> Bench {
         ("missing", Database { name: "nothing".to_owned(), ..database("master", "master") }),
         ("down", Database { port: leash::free_port(), ..database("master", "master") }),
         ("silent", Database { host: "192.0.2.1".to_owned(), ..database("master", "master") }),
-        ("encrypted", Database { tls: "require".to_owned(), ..database("master", "master") }),
+        ("plain", Database { tls: "disable".to_owned(), ..database("master", "master") }),
+        ("unknown", Database { tls: "require".to_owned(), ..database("master", "master") }),
+        ("trusting", Database { tls: "require-noverify".to_owned(), ..database("master", "master") }),
+        ("verified", Database { tls: "require".to_owned(), ca: server().said.first().cloned(), ..database("master", "master") }),
         ("open", Database { password: None, ..database("master", "master") }),
     ];
     let databases: BTreeMap<_, _> = databases.map(|(name, database)| (name.to_owned(), database)).into();
@@ -218,7 +228,7 @@ fn a_login_that_fails_says_why() {
         ("crowded", Kind::Limit, "too many connections for role"),
         ("missing", Kind::NotFound, "database \"nothing\" does not exist"),
         ("down", Kind::Connect, "nothing listens on `127.0.0.1:"),
-        ("encrypted", Kind::Connect, "server does not support TLS"),
+        ("unknown", Kind::Connect, "certificate"),
     ] {
         let error = bench.error(&format!("sql::query(\"{name}\", \"SELECT 1\")"));
         assert_eq!((error.kind, error.target.as_deref()), (kind, Some(name)), "{error:?}");
@@ -232,6 +242,15 @@ fn a_login_that_fails_says_why() {
     assert_eq!((&ping["ok"], &ping["kind"], &ping["problem"]), (&json!(true), &json!(null), &json!(null)));
     let error = bench.error(r#"sql::ping("mian")"#);
     assert_eq!((error.kind, error.hints.as_slice()), (Kind::NotFound, ["did you mean `main`?".to_owned()].as_slice()));
+}
+
+#[test]
+fn tls_is_what_the_system_file_says() {
+    let bench = reader();
+    for (name, encrypted) in [("main", true), ("plain", false), ("trusting", true), ("verified", true)] {
+        let script = format!("sql::value(\"{name}\", \"SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()\")");
+        assert_eq!(json_of(&bench, &script), json!(encrypted), "{name}");
+    }
 }
 
 #[test]
@@ -402,7 +421,7 @@ fn sessions_are_named_and_used_again() {
         json_of(&bench, r#"sql::version("main").major"#),
         json!(value_of(&bench, "SHOW server_version_num").as_str().unwrap()[..2].parse::<i64>().unwrap())
     );
-    assert_eq!(json_of(&bench, "sql::databases()").as_array().unwrap().len(), 8);
+    assert_eq!(json_of(&bench, "sql::databases().len()"), 11);
 }
 
 #[test]
