@@ -20,6 +20,7 @@ pub mod value;
 mod http;
 #[cfg(test)]
 mod leash;
+mod redis;
 mod sql;
 mod sys;
 #[cfg(test)]
@@ -38,4 +39,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[http::MODULE, sql::MODULE, sys::MODULE];
+pub const MODULES: &[HostModule] = &[http::MODULE, redis::MODULE, sql::MODULE, sys::MODULE];
