@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result, chain};
 use crate::host::redis::reply;
+use crate::host::trust;
 use crate::model::Span;
 use crate::model::system::Cache;
 
@@ -59,8 +60,8 @@ impl Server {
         let host = if cache.host.is_empty() { "localhost" } else { &cache.host };
         let port = if cache.port == 0 { 6379 } else { cache.port };
         let address = if cache.tls {
-            // The library takes the provider of the process; that there is one already is as good.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            // The library asks the process for its cryptography.
+            let _provider = trust::provider();
             ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: false, tls_params: None }
         } else {
             ConnectionAddr::Tcp(host.to_owned(), port)

@@ -1,11 +1,13 @@
 //! What a failure of PostgreSQL or of the way to it means.
 
+use std::error::Error as StdError;
 use std::io;
 
 use tokio_postgres::error::{DbError, ErrorPosition};
 
 use crate::error::{Error, Kind, chain};
 use crate::host::sql::statement;
+use crate::host::trust;
 
 /// The error for a failed login at `address` as `user`.
 pub(super) fn login(error: &tokio_postgres::Error, address: &str, user: &str) -> Error {
@@ -20,8 +22,9 @@ pub(super) fn login(error: &tokio_postgres::Error, address: &str, user: &str) ->
     if text.starts_with("authentication error") {
         return Error::new(Kind::Refused, format!("`{address}`: {text}")).permanent();
     }
-    if text.contains("TLS") || text.contains("certificate") {
-        return Error::new(Kind::Connect, format!("`{address}`: {text}"))
+    let reason = causes(error).filter_map(|cause| cause.downcast_ref()).find_map(trust::handshake_error).map(trust::in_words);
+    if reason.is_some() || text.contains("TLS") {
+        return Error::new(Kind::Connect, format!("`{address}`: {}", reason.unwrap_or(text)))
             .permanent()
             .hint("see `tls` and `ca` of the database in the system file");
     }
@@ -40,18 +43,23 @@ pub(super) fn statement(error: &tokio_postgres::Error, sql: &str, address: &str,
 }
 
 fn broken(error: &tokio_postgres::Error, address: &str) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        match inner.downcast_ref::<io::Error>().map(io::Error::kind) {
-            Some(io::ErrorKind::ConnectionRefused) => {
-                return Error::new(Kind::Connect, format!("nothing listens on `{address}`"))
-                    .hint("the server is down, or `host` and `port` of the database are others");
-            }
-            Some(io::ErrorKind::TimedOut) => return Error::new(Kind::Timeout, format!("`{address}` does not answer")),
-            _ => cause = inner.source(),
-        }
+    let reason = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    match reason {
+        Some(io::ErrorKind::ConnectionRefused) => Error::new(Kind::Connect, format!("nothing listens on `{address}`"))
+            .hint("the server is down, or `host` and `port` of the database are others"),
+        Some(io::ErrorKind::TimedOut) => Error::new(Kind::Timeout, format!("`{address}` does not answer")),
+        _ => Error::new(Kind::Connect, format!("`{address}`: {}", chain(error))),
     }
-    Error::new(Kind::Connect, format!("`{address}`: {}", chain(error)))
+}
+
+/// An error and what caused it, outermost first.
+fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
 }
 
 /// The meaning of an SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.

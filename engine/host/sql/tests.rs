@@ -228,7 +228,7 @@ fn a_login_that_fails_says_why() {
         ("crowded", Kind::Limit, "too many connections for role"),
         ("missing", Kind::NotFound, "database \"nothing\" does not exist"),
         ("down", Kind::Connect, "nothing listens on `127.0.0.1:"),
-        ("unknown", Kind::Connect, "certificate"),
+        ("unknown", Kind::Connect, "the certificate comes from no trusted authority"),
     ] {
         let error = bench.error(&format!("sql::query(\"{name}\", \"SELECT 1\")"));
         assert_eq!((error.kind, error.target.as_deref()), (kind, Some(name)), "{error:?}");
