@@ -20,7 +20,13 @@ fn ends_by_a_limit(body: &str) {
 
 #[test]
 fn an_endless_loop_ends_at_its_time_limit() {
-    for body in ["loop {}", "loop { try { loop {} } catch {} }", "sleep(3600);", "try { wait(\"1h\"); } catch { loop {} }", "let x = 0; while true { x += 1; }"] {
+    for body in [
+        "loop {}",
+        "loop { try { loop {} } catch {} }",
+        "sleep(3600);",
+        "try { wait(\"1h\"); } catch { loop {} }",
+        "let x = 0; while true { x += 1; }",
+    ] {
         let done = run(body, "2s");
         assert_eq!(done.json()["status"], "timed-out", "{body}");
         assert_eq!(done.code, 124, "{body}");
@@ -78,7 +84,13 @@ fn a_flood_of_output_stops_at_its_limit() {
 
 #[test]
 fn source_bombs_are_errors() {
-    for bomb in ["(".repeat(60_000), format!("let x = 1{};", "+1".repeat(30_000)), "[".repeat(60_000), format!("let s = \"{}\";", "x".repeat(5 << 20)), "!".repeat(60_000)] {
+    for bomb in [
+        "(".repeat(60_000),
+        format!("let x = 1{};", "+1".repeat(30_000)),
+        "[".repeat(60_000),
+        format!("let s = \"{}\";", "x".repeat(5 << 20)),
+        "!".repeat(60_000),
+    ] {
         let done = run(&bomb, "5s");
         assert!(matches!(done.code, 2 | 4), "{}", &done.stderr[..done.stderr.len().min(300)]);
         assert!(done.took < Duration::from_secs(10));

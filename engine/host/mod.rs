@@ -18,7 +18,11 @@ pub(crate) mod trust;
 pub mod value;
 
 mod http;
+#[cfg(test)]
+mod leash;
 mod net;
+mod redis;
+mod sql;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -36,4 +40,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[http::MODULE, net::MODULE, sys::MODULE, tls::MODULE];
+pub const MODULES: &[HostModule] = &[http::MODULE, net::MODULE, redis::MODULE, sql::MODULE, sys::MODULE, tls::MODULE];

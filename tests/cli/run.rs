@@ -28,18 +28,17 @@ fn steps_and_values_are_recorded_in_order() {
 #[test]
 fn the_worst_check_decides_the_exit_code() {
     for (answer, code) in [("true", 0), ("\"warning\"", 3), ("false", 1), ("()", 1), ("#{ level: \"unknown\" }", 1), ("fail(\"x\")", 1)] {
-        let json = Test::script(&format!("runbook(#{{ title: \"t\" }}); check(\"ok\", || true); check(\"c\", || {answer});")).exits(code).json();
+        let json =
+            Test::script(&format!("runbook(#{{ title: \"t\" }}); check(\"ok\", || true); check(\"c\", || {answer});")).exits(code).json();
         assert_eq!(json["checks"].as_array().unwrap().len(), 2, "{answer}");
     }
 }
 
 #[test]
 fn a_number_is_compared_with_its_limits() {
-    let json = Test::script(
-        "runbook(#{ title: \"t\" }); check(\"c\", #{ limit: #{ warn: 80.0, alarm: 90.0 }, unit: \"%\" }, || 85);",
-    )
-    .exits(3)
-    .json();
+    let json = Test::script("runbook(#{ title: \"t\" }); check(\"c\", #{ limit: #{ warn: 80.0, alarm: 90.0 }, unit: \"%\" }, || 85);")
+        .exits(3)
+        .json();
     assert_eq!((json["checks"][0]["level"].as_str(), json["checks"][0]["value"].as_f64()), (Some("warning"), Some(85.0)));
 }
 
@@ -50,7 +49,8 @@ fn a_failed_run_takes_back_what_it_did_last_first() {
     )
     .exits(1)
     .json();
-    let undone: Vec<_> = json["steps"].as_array().unwrap().iter().filter(|step| step["undo"] == true).map(|step| step["name"].clone()).collect();
+    let undone: Vec<_> =
+        json["steps"].as_array().unwrap().iter().filter(|step| step["undo"] == true).map(|step| step["name"].clone()).collect();
     assert_eq!(undone, ["b", "a"]);
     assert_eq!(json["error"]["message"], "no");
 }

@@ -74,7 +74,12 @@ impl Project {
 
     /// The command as a process that is not waited for.
     pub(crate) fn start(&self, arguments: &[&str]) -> std::process::Child {
-        prepared(self, arguments.iter().copied(), &BTreeMap::new()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        prepared(self, arguments.iter().copied(), &BTreeMap::new())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 }
 
@@ -188,7 +193,8 @@ impl Done {
     /// The answer as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr))
     }
 
     /// The answer must contain this.

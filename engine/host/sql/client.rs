@@ -1,0 +1,398 @@
+//! Databases: sessions, statements that read, statements that change.
+//!
+//! A statement that reads runs in a transaction of its own that is `READ ONLY` and rolled back. A
+//! session that changed something is closed, not used again, so nothing a statement left in it
+//! (settings, locks, temporary tables) meets the next one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_postgres::{Client, Config, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::error::{Error, Kind, Result};
+use crate::host::sql::cell::{self, Numeric, Raw};
+use crate::host::sql::param::{self, Param};
+use crate::host::sql::{fault, statement, tls};
+use crate::model::system::Database;
+use crate::model::{Size, Span};
+
+/// How to read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReadOptions {
+    timeout: Option<Span>,
+    max_rows: Option<usize>,
+    max_bytes: Option<Size>,
+    exact: bool,
+}
+
+/// How to change.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ChangeOptions {
+    timeout: Option<Span>,
+}
+
+/// How to log in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PingOptions {
+    timeout: Option<Span>,
+}
+
+/// One statement with its parameters.
+pub(super) struct Statement {
+    pub(super) sql: String,
+    pub(super) params: Vec<Param>,
+}
+
+const TIMEOUT: Span = Span::secs(30);
+const CONNECT: Duration = Duration::from_secs(10);
+/// What the server gets to say that it gave up, before we do.
+const GRACE: Duration = Duration::from_secs(2);
+const MOST_ROWS: usize = 10_000;
+const MOST_BYTES: u64 = 16 << 20;
+/// Sessions per database; `parallel` may use as many at once, the rest waits.
+const SESSIONS: usize = 4;
+
+/// The databases a run has spoken to: one pool each.
+#[derive(Default)]
+pub(super) struct Databases(Mutex<HashMap<String, Arc<Pool>>>);
+
+impl Databases {
+    /// The pool of this name; made when first asked for.
+    pub(super) fn pool(&self, name: &str, make: impl FnOnce() -> Result<Pool>) -> Result<Arc<Pool>> {
+        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(name) {
+            return Ok(pool.clone());
+        }
+        let pool = Arc::new(make()?);
+        pools.insert(name.to_owned(), pool.clone());
+        Ok(pool)
+    }
+}
+
+/// One database: where it is, and the sessions that wait to be used again.
+pub(super) struct Pool {
+    name: String,
+    config: Config,
+    tls: MakeRustlsConnect,
+    address: String,
+    user: String,
+    idle: Mutex<Vec<Client>>,
+    places: Arc<Semaphore>,
+}
+
+impl Pool {
+    /// A pool without a session yet.
+    pub(super) fn new(name: &str, database: &Database, password: Option<&str>, application: &str) -> Result<Self> {
+        let host = if database.host.is_empty() { "localhost" } else { &database.host };
+        let port = if database.port == 0 { 5432 } else { database.port };
+        let (mode, tls) = tls::connector(database)?;
+        let mut config = Config::new();
+        config.host(host).port(port).user(&database.user).dbname(&database.name).ssl_mode(mode);
+        config.application_name(application).connect_timeout(CONNECT);
+        config.keepalives(true).keepalives_idle(Duration::from_secs(30)).keepalives_interval(Duration::from_secs(10)).keepalives_retries(3);
+        if let Some(password) = password {
+            config.password(password);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            config,
+            tls,
+            address: format!("{host}:{port}"),
+            user: database.user.clone(),
+            idle: Mutex::default(),
+            places: Arc::new(Semaphore::new(SESSIONS)),
+        })
+    }
+
+    async fn login(&self) -> Result<Client> {
+        let connecting = self.config.connect(self.tls.clone());
+        let (client, connection) = match tokio::time::timeout(CONNECT, connecting).await {
+            Ok(connected) => connected.map_err(|error| fault::login(&error, &self.address, &self.user))?,
+            Err(_) => {
+                return Err(Error::new(Kind::Timeout, format!("`{}` does not answer a login within {}", self.address, Span(CONNECT))));
+            }
+        };
+        // It ends when the client is dropped; its errors reach the client.
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    fn waiting(&self) -> Option<Client> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| idle.pop()).find(|client| !client.is_closed())
+    }
+
+    /// A session in which `opening`, which is our own text, was run.
+    async fn lease(self: &Arc<Self>, opening: &str) -> Result<Lease> {
+        let place = self.places.clone().acquire_owned().await.map_err(|_| Error::new(Kind::Bug, "the pool is closed"))?;
+        let client = self.opened(opening).await?;
+        Ok(Lease { client: Some(client), pool: self.clone(), _place: place })
+    }
+
+    async fn opened(&self, opening: &str) -> Result<Client> {
+        // A session that waited may be dead: the server may have gone and come back since.
+        if let Some(client) = self.waiting()
+            && let Ok(Ok(())) = tokio::time::timeout(CONNECT, client.batch_execute(opening)).await
+        {
+            return Ok(client);
+        }
+        let client = self.login().await?;
+        client.batch_execute(opening).await.map_err(|error| self.fault(&error, ""))?;
+        Ok(client)
+    }
+
+    fn fault(&self, error: &tokio_postgres::Error, sql: &str) -> Error {
+        fault::statement(error, sql, &self.address, &self.user)
+    }
+
+    /// Does the work within the time a statement may take and a login needs.
+    async fn within<T>(&self, limit: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let done = tokio::time::timeout(CONNECT + limit.0 + GRACE, work).await;
+        done.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, format!("`{}` gave no answer within {limit}", self.address))))
+            .map_err(|error| error.target(&self.name))
+    }
+}
+
+/// A session in use. Dropped on the way, by an error, a timeout or a stop of the run, what it still
+/// does is cancelled on the server, and it is closed.
+struct Lease {
+    client: Option<Client>,
+    pool: Arc<Pool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    fn client(&self) -> &Client {
+        self.client.as_ref().expect("a lease holds its session until it is given up")
+    }
+
+    fn keep(mut self) {
+        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.extend(self.client.take());
+    }
+
+    fn close(mut self) {
+        drop(self.client.take());
+    }
+
+    async fn read(&self, statement: &Statement, options: &ReadOptions) -> Result<Table> {
+        let fault = |error: tokio_postgres::Error| self.pool.fault(&error, &statement.sql);
+        let prepared = self.client().prepare(&statement.sql).await.map_err(fault)?;
+        let params = param::bind(&statement.params, prepared.params())?;
+        let most_rows = options.max_rows.unwrap_or(MOST_ROWS);
+        let most_bytes = options.max_bytes.map_or(MOST_BYTES, |size| size.0);
+        let numeric = if options.exact { Numeric::Text } else { Numeric::Number };
+        let columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
+        let mut table = Table { columns, rows: Vec::new() };
+        let mut bytes = 0;
+        let mut stream = std::pin::pin!(self.client().query_raw(&prepared, params).await.map_err(fault)?);
+        while let Some(row) = stream.try_next().await.map_err(fault)? {
+            bytes += row.raw_size_bytes() as u64;
+            if table.rows.len() == most_rows {
+                return Err(Error::new(Kind::Limit, format!("more than {most_rows} rows"))
+                    .hint("ask for fewer with `LIMIT`, let the server count or add up, or raise the option `max_rows`"));
+            }
+            if bytes > most_bytes {
+                return Err(Error::new(Kind::Limit, format!("more than {}", Size(most_bytes)))
+                    .hint("ask for fewer columns or rows, or raise the option `max_bytes`"));
+            }
+            table.rows.push(cells(&row, numeric)?);
+        }
+        Ok(table)
+    }
+
+    async fn change(&self, statement: &Statement) -> Result<u64> {
+        let fault = |error: tokio_postgres::Error| self.pool.fault(&error, &statement.sql);
+        let prepared = self.client().prepare(&statement.sql).await.map_err(fault)?;
+        let params = param::bind(&statement.params, prepared.params())?;
+        self.client().execute_raw(&prepared, params).await.map_err(|error| self.in_doubt(&error, &statement.sql))
+    }
+
+    /// The error of what may have happened nevertheless, when the server did not say so itself.
+    fn in_doubt(&self, error: &tokio_postgres::Error, sql: &str) -> Error {
+        let fault = self.pool.fault(error, sql);
+        match error.as_db_error() {
+            Some(_) => fault,
+            None => fault.permanent().hint("whether it took effect is not known: look before it is run again"),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (Some(client), Ok(runtime)) = (self.client.take(), tokio::runtime::Handle::try_current()) else { return };
+        let cancel = client.cancel_token();
+        let tls = self.pool.tls.clone();
+        runtime.spawn(async move {
+            // Nobody waits for it; the server's own timeout ends what it does not reach.
+            let _ = tokio::time::timeout(CONNECT, cancel.cancel_query(tls)).await;
+            drop(client);
+        });
+    }
+}
+
+fn cells(row: &Row, numeric: Numeric) -> Result<Vec<Value>> {
+    row.columns()
+        .iter()
+        .enumerate()
+        .map(|(index, column)| {
+            let raw: Option<Raw<'_>> =
+                row.try_get(index).map_err(|error| Error::because(Kind::Remote, format!("column `{}`", column.name()), &error))?;
+            let Some(Raw(raw)) = raw else { return Ok(Value::Null) };
+            cell::decode(column.type_(), raw, numeric).map_err(|_| {
+                let (name, ty) = (column.name(), column.type_().name());
+                Error::new(Kind::Invalid, format!("column `{name}` is a `{ty}`, which has no plain form here"))
+                    .hint(format!("ask for its text: `{name}::text`"))
+            })
+        })
+        .collect()
+}
+
+/// The rows of an answer, in order, with the names of their columns.
+#[derive(Debug, Serialize)]
+pub(super) struct Table {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+}
+
+impl Table {
+    /// The rows as maps.
+    pub(super) fn maps(self) -> Result<Vec<Map<String, Value>>> {
+        let twice = self.columns.iter().enumerate().find(|(index, name)| self.columns[..*index].contains(name));
+        if let Some((_, name)) = twice {
+            return Err(Error::new(Kind::Invalid, format!("two columns are named `{name}`"))
+                .hint("name them with `AS`, or take the rows in order with `sql::table`"));
+        }
+        let columns = &self.columns;
+        Ok(self.rows.into_iter().map(|row| columns.iter().cloned().zip(row).collect()).collect())
+    }
+
+    /// The only row.
+    pub(super) fn one(self) -> Result<Map<String, Value>> {
+        let mut maps = self.maps()?;
+        match (maps.pop(), maps.len()) {
+            (Some(row), 0) => Ok(row),
+            (None, _) => Err(Error::new(Kind::NotFound, "no row where one was expected")),
+            (Some(_), more) => Err(Error::new(Kind::Conflict, format!("{} rows where one was expected", more + 1)).permanent()),
+        }
+    }
+
+    /// The only value.
+    pub(super) fn value(self) -> Result<Value> {
+        if self.columns.len() != 1 {
+            return Err(Error::new(Kind::Invalid, format!("{} columns where one was expected", self.columns.len())));
+        }
+        Ok(self.one()?.into_iter().next().map_or(Value::Null, |(_, value)| value))
+    }
+}
+
+/// Reads, in a transaction that can do nothing else.
+pub(super) async fn read(pool: &Arc<Pool>, statement: &Statement, options: &ReadOptions) -> Result<Table> {
+    let limit = options.timeout.unwrap_or(TIMEOUT);
+    let opening = format!("BEGIN READ ONLY; SET LOCAL standard_conforming_strings = on; SET LOCAL statement_timeout = {}", millis(limit));
+    let reading = async {
+        statement::must_read(&statement.sql)?;
+        let lease = pool.lease(&opening).await?;
+        let table = lease.read(statement, options).await?;
+        lease.client().batch_execute("ROLLBACK").await.map_err(|error| pool.fault(&error, ""))?;
+        lease.keep();
+        Ok(table)
+    };
+    pool.within(limit, reading).await
+}
+
+/// Runs one statement that changes something, by itself; returns how many rows it touched.
+pub(super) async fn execute(pool: &Arc<Pool>, statement: &Statement, options: &ChangeOptions) -> Result<u64> {
+    let limit = options.timeout.unwrap_or(TIMEOUT);
+    let opening = format!("SET statement_timeout = {}", millis(limit));
+    let changing = async {
+        statement::must_stand_alone(&statement.sql)?;
+        let lease = pool.lease(&opening).await?;
+        let touched = lease.change(statement).await?;
+        lease.close();
+        Ok(touched)
+    };
+    pool.within(limit, changing).await
+}
+
+/// Runs statements together or not at all; returns how many rows each touched.
+pub(super) async fn transaction(pool: &Arc<Pool>, statements: &[Statement], options: &ChangeOptions) -> Result<Vec<u64>> {
+    let limit = options.timeout.unwrap_or(TIMEOUT);
+    let opening = format!("BEGIN; SET LOCAL statement_timeout = {}", millis(limit));
+    let place = |index: usize| format!("statement {} of {}", index + 1, statements.len());
+    let changing = async {
+        for (index, statement) in statements.iter().enumerate() {
+            statement::must_stand_alone(&statement.sql).map_err(|error| error.context(place(index)))?;
+        }
+        let lease = pool.lease(&opening).await?;
+        let mut touched = Vec::new();
+        for (index, statement) in statements.iter().enumerate() {
+            // What fails here is undone when the session closes.
+            touched.push(lease.change(statement).await.map_err(|error| error.context(place(index)))?);
+        }
+        lease.client().batch_execute("COMMIT").await.map_err(|error| lease.in_doubt(&error, ""))?;
+        lease.close();
+        Ok(touched)
+    };
+    pool.within(limit, changing).await
+}
+
+/// The limit as the server takes it, where 0 would mean none.
+fn millis(limit: Span) -> u128 {
+    limit.0.as_millis().clamp(1, i32::MAX as u128)
+}
+
+/// Whether a database lets one in.
+#[derive(Debug, Serialize)]
+pub(super) struct Ping {
+    ok: bool,
+    ms: u64,
+    problem: Option<String>,
+    kind: Option<Kind>,
+    hint: Option<String>,
+}
+
+/// Logs in anew and asks for `1`; what fails is the answer, not an error.
+pub(super) async fn ping(pool: &Pool, options: &PingOptions) -> Ping {
+    let limit = options.timeout.unwrap_or(Span(CONNECT));
+    let started = Instant::now();
+    let knocking = async {
+        let client = pool.login().await?;
+        client.batch_execute("SELECT 1").await.map_err(|error| pool.fault(&error, ""))
+    };
+    let done = tokio::time::timeout(limit.0, knocking).await;
+    let done = done.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, format!("`{}` does not answer within {limit}", pool.address))));
+    let error = done.err();
+    Ping {
+        ok: error.is_none(),
+        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        kind: error.as_ref().map(|error| error.kind),
+        hint: error.as_ref().and_then(|error| error.hints.first().cloned()),
+        problem: error.map(|error| error.message),
+    }
+}
+
+/// What server it is.
+#[derive(Debug, Serialize)]
+pub(super) struct Version {
+    number: i64,
+    major: i64,
+    text: String,
+}
+
+/// The version of the server.
+pub(super) async fn version(pool: &Arc<Pool>) -> Result<Version> {
+    let sql = "SELECT current_setting('server_version_num')::int8 AS number, version() AS text".to_owned();
+    let row = read(pool, &Statement { sql, params: Vec::new() }, &ReadOptions::default()).await?.one()?;
+    let number = row["number"].as_i64().unwrap_or_default();
+    Ok(Version { number, major: number / 10_000, text: row["text"].as_str().unwrap_or_default().to_owned() })
+}
