@@ -18,6 +18,7 @@ pub(crate) mod trust;
 pub mod value;
 
 mod http;
+pub mod notify;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -35,4 +36,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[http::MODULE, sys::MODULE];
+pub const MODULES: &[HostModule] = &[http::MODULE, notify::MODULE, sys::MODULE];
