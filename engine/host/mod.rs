@@ -19,6 +19,7 @@ pub mod value;
 
 mod http;
 pub mod notify;
+mod report;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -36,4 +37,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[http::MODULE, notify::MODULE, sys::MODULE];
+pub const MODULES: &[HostModule] = &[http::MODULE, notify::MODULE, report::MODULE, sys::MODULE];
