@@ -21,7 +21,9 @@ mod http;
 #[cfg(test)]
 mod leash;
 mod net;
+pub mod notify;
 mod redis;
+mod report;
 mod sql;
 mod sys;
 #[cfg(test)]
@@ -40,4 +42,5 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[http::MODULE, net::MODULE, redis::MODULE, sql::MODULE, sys::MODULE, tls::MODULE];
+pub const MODULES: &[HostModule] =
+    &[http::MODULE, net::MODULE, notify::MODULE, redis::MODULE, report::MODULE, sql::MODULE, sys::MODULE, tls::MODULE];
