@@ -9,6 +9,7 @@ mod ctx;
 pub(crate) mod dial;
 pub mod frames;
 mod function;
+mod moment;
 mod options;
 pub mod permission;
 mod recorder;
@@ -17,6 +18,7 @@ mod stop;
 pub(crate) mod trust;
 pub mod value;
 
+mod docker;
 mod http;
 mod sys;
 #[cfg(test)]
@@ -28,6 +30,7 @@ pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
 pub(crate) use options::type_in_words;
+pub use moment::Moment;
 pub use options::{OptionError, read_options};
 pub use permission::{Access, Permissions};
 pub use recorder::{Answer, Gate, Question, Recorder, Refusing};
@@ -35,4 +38,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[http::MODULE, sys::MODULE];
+pub const MODULES: &[HostModule] = &[docker::MODULE, http::MODULE, sys::MODULE];
