@@ -21,6 +21,7 @@ pub mod value;
 mod docker;
 mod http;
 mod sys;
+mod systemd;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -38,4 +39,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[docker::MODULE, http::MODULE, sys::MODULE];
+pub const MODULES: &[HostModule] = &[docker::MODULE, http::MODULE, sys::MODULE, systemd::MODULE];
