@@ -20,6 +20,7 @@ pub mod value;
 
 mod docker;
 mod http;
+mod services;
 mod sys;
 mod systemd;
 #[cfg(test)]
@@ -39,4 +40,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[docker::MODULE, http::MODULE, sys::MODULE, systemd::MODULE];
+pub const MODULES: &[HostModule] = &[docker::MODULE, http::MODULE, services::MODULE, sys::MODULE, systemd::MODULE];

@@ -15,7 +15,7 @@ use crate::model::{Effect, Span};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::host) struct StopOptions {
-    timeout: Option<Span>,
+    pub(in crate::host) timeout: Option<Span>,
 }
 
 /// How long to wait, and how often to look.

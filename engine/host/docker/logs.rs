@@ -34,6 +34,13 @@ impl Default for LogOptions {
     }
 }
 
+impl LogOptions {
+    /// Both streams, so many of the newest lines of that time.
+    pub(in crate::host) fn newest(tail: usize, since: Option<Moment>, until: Option<Moment>) -> Self {
+        Self { since, until, tail, ..Self::default() }
+    }
+}
+
 const LIMIT: Duration = Duration::from_secs(60);
 /// A line is one row of a list in a script, which may not grow without end.
 const MOST_LINES: usize = 50_000;
@@ -41,10 +48,10 @@ const MOST_LINES: usize = 50_000;
 /// A line of output. One whose `stream` is `cut` says how much was left out before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(in crate::host) struct Line {
-    container: String,
-    time: Option<Timestamp>,
-    stream: &'static str,
-    text: String,
+    pub(in crate::host) container: String,
+    pub(in crate::host) time: Option<Timestamp>,
+    pub(in crate::host) stream: &'static str,
+    pub(in crate::host) text: String,
 }
 
 /// The newest lines that fit, in the order they came.

@@ -22,8 +22,8 @@ use rhai::{Array, Map};
 pub(in crate::host) use containers::{Container, Found};
 pub(in crate::host) use engine::Docker;
 pub(in crate::host) use lifecycle::{Action, StopOptions, names};
-pub(in crate::host) use logs::LogOptions;
-pub(in crate::host) use stats::StatsOptions;
+pub(in crate::host) use logs::{Line, LogOptions};
+pub(in crate::host) use stats::{Stats, StatsOptions};
 
 use crate::error::{Error, Kind};
 use crate::host::secrets::Secret;

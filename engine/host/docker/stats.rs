@@ -16,7 +16,7 @@ use crate::model::Span;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::host) struct StatsOptions {
-    over: Option<Span>,
+    pub(in crate::host) over: Option<Span>,
 }
 
 const INTERVAL: Span = Span::secs(1);

@@ -15,9 +15,9 @@ use crate::host::Moment;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::host) struct JournalOptions {
-    pub(in crate::host) since: Option<Moment>,
-    pub(in crate::host) until: Option<Moment>,
-    pub(in crate::host) lines: usize,
+    since: Option<Moment>,
+    until: Option<Moment>,
+    lines: usize,
     priority: Option<Priority>,
     grep: Option<String>,
 }
@@ -25,6 +25,13 @@ pub(in crate::host) struct JournalOptions {
 impl Default for JournalOptions {
     fn default() -> Self {
         Self { since: None, until: None, lines: 1000, priority: None, grep: None }
+    }
+}
+
+impl JournalOptions {
+    /// So many of the newest entries of that time.
+    pub(in crate::host) fn newest(lines: usize, since: Option<Moment>, until: Option<Moment>) -> Self {
+        Self { since, until, lines, ..Self::default() }
     }
 }
 

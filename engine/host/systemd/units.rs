@@ -24,7 +24,7 @@ pub(super) struct UnitsOptions {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::host) struct ActOptions {
-    timeout: Option<Span>,
+    pub(in crate::host) timeout: Option<Span>,
 }
 
 const LOOK: Duration = Duration::from_secs(15);
@@ -43,8 +43,8 @@ pub(in crate::host) struct Systemd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::host) struct UnitName {
     full: String,
-    /// Without `.service`, as a grant may name it too.
-    short: Vec<String>,
+    /// What else a grant may call it: without `.service`, and as the system file does.
+    others: Vec<String>,
 }
 
 /// A unit and its state.
@@ -99,8 +99,15 @@ impl UnitName {
         }
         let kind = text.rsplit_once('.').map(|(_, kind)| kind).filter(|kind| KINDS.contains(kind));
         let full = if kind.is_some() { text.to_owned() } else { format!("{text}.service") };
-        let short = full.strip_suffix(".service").map(str::to_owned).into_iter().collect();
-        Ok(Self { full, short })
+        let others = full.strip_suffix(".service").map(str::to_owned).into_iter().collect();
+        Ok(Self { full, others })
+    }
+
+    /// Says that the system file calls it by this name.
+    #[must_use]
+    pub(in crate::host) fn known_as(mut self, service: &str) -> Self {
+        self.others.push(service.to_owned());
+        self
     }
 
     /// Its full name.
@@ -117,7 +124,7 @@ impl Systemd {
 
     /// Whether the run may do this to this unit.
     pub(in crate::host) fn permit(&self, verb: &str, name: &UnitName) -> Result<()> {
-        self.ctx.permissions().check(&Access::named("systemd", verb, &name.full, &name.short)).map(drop)
+        self.ctx.permissions().check(&Access::named("systemd", verb, &name.full, &name.others)).map(drop)
     }
 
     /// Refuses a verb that no grant could cover.
