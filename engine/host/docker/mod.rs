@@ -119,7 +119,8 @@ mod api {
     ///
     /// Options: `since` and `until` (a time, or a duration like `15m` that means that long ago), `tail` (the newest
     /// lines of each container, 1000 when absent), `stdout` and `stderr` (true when absent), `max_bytes` (1 MiB of text
-    /// for each container when absent). Returns a list of `container`, `time` (nothing when the line has none),
+    /// for each container when absent). Lines longer than 16 KiB are put together again, but for containers with a
+    /// terminal, whose parts can not be told from lines. Returns a list of `container`, `time` (nothing when the line has none),
     /// `stream`, `text`. When the oldest lines did not fit, the first entry has the stream `cut` and says how many.
     #[rhai_fn(name = "logs", return_raw, volatile)]
     pub fn logs_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
@@ -147,7 +148,8 @@ mod api {
     /// Options: `over` (between the two looks a share needs, 1 s when absent). Returns `name`, `cpu` (percent of one
     /// core, as `docker stats`; nothing when it was restarted between the looks), `cpus`, `memory` (bytes, less what is
     /// only cached), `memory_limit`, `memory_percent`, `received`, `sent`, `read_bytes`, `written_bytes` (since it
-    /// started), `pids`. A container that does not run is a `conflict`.
+    /// started), `pids`. A container that does not run is a `conflict`. Most engines look once a second, so that it takes
+    /// up to two seconds also with a shorter `over`.
     #[rhai_fn(name = "stats", return_raw, volatile)]
     pub fn stats_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "docker::stats")?;
