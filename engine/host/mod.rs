@@ -9,6 +9,7 @@ mod ctx;
 pub(crate) mod dial;
 pub mod frames;
 mod function;
+mod moment;
 mod options;
 pub mod permission;
 mod recorder;
@@ -17,6 +18,7 @@ mod stop;
 pub(crate) mod trust;
 pub mod value;
 
+mod docker;
 mod http;
 #[cfg(test)]
 mod leash;
@@ -24,8 +26,10 @@ mod net;
 pub mod notify;
 mod redis;
 mod report;
+mod services;
 mod sql;
 mod sys;
+mod systemd;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -34,6 +38,7 @@ pub use call::{Call, RhaiResultOf};
 pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
+pub use moment::Moment;
 pub(crate) use options::type_in_words;
 pub use options::{OptionError, read_options};
 pub use permission::{Access, Permissions};
@@ -42,5 +47,16 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] =
-    &[http::MODULE, net::MODULE, notify::MODULE, redis::MODULE, report::MODULE, sql::MODULE, sys::MODULE, tls::MODULE];
+pub const MODULES: &[HostModule] = &[
+    docker::MODULE,
+    http::MODULE,
+    net::MODULE,
+    notify::MODULE,
+    redis::MODULE,
+    report::MODULE,
+    services::MODULE,
+    sql::MODULE,
+    sys::MODULE,
+    systemd::MODULE,
+    tls::MODULE,
+];

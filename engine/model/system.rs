@@ -117,6 +117,10 @@ pub struct Services {
     /// The directory of the compose project.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub directory: String,
+    /// Where the Docker engine listens, when not at its usual socket: `unix:///run/user/1000/docker.sock`,
+    /// `tcp://127.0.0.1:2375`. The environment is not asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub docker_host: String,
     /// The Kubernetes namespace.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub namespace: String,

@@ -75,6 +75,9 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "notify", verbs: &["send"], object: ObjectKind::Word },
 ];
 
+/// How an alias that is a label begins: `label:tier=db`.
+const LABEL: &str = "label:";
+
 /// The section of this name.
 ///
 /// # Errors
@@ -201,7 +204,9 @@ impl Grant {
         }
         match access.object {
             Object::Word(name, aliases) => {
-                pattern::word(&self.object, name) || aliases.iter().any(|alias| pattern::word(&self.object, alias))
+                // A pattern for names, as `*web`, must not reach into labels.
+                let same_sort = |alias: &&String| self.object.starts_with(LABEL) == alias.starts_with(LABEL);
+                pattern::word(&self.object, name) || aliases.iter().filter(same_sort).any(|alias| pattern::word(&self.object, alias))
             }
             Object::Url(url) => pattern::url(&self.object, url),
             Object::Host(host, port) => pattern::host(&self.object, host, port),
@@ -308,6 +313,16 @@ impl Permissions {
     /// Whether anything of this section is asked for.
     pub fn uses(&self, section: &str) -> bool {
         self.allow.iter().any(|grant| grant.section == section)
+    }
+
+    /// Whether any object at all could be covered for this verb. Without that a host function does not
+    /// even look up what a name stands for.
+    pub fn could(&self, section: &str, verb: &str) -> bool {
+        let implied =
+            |grant: &&Grant| grant.section == section && self::section(section).is_ok_and(|section| section.implies(&grant.verb, verb));
+        let forbidden = self.deny.iter().filter(implied).any(|grant| grant.object == "*");
+        let capped = self.cap.as_ref().is_some_and(|cap| cap.iter().find(implied).is_none());
+        self.asks_for(section, verb) && !capped && !forbidden
     }
 
     /// Whether the header asks for this access, whatever the policy says; for the lint.
@@ -425,6 +440,27 @@ mod tests {
         assert!(permissions.check(&Access::path("read", Path::new("/srv/a/b"))).is_ok());
         assert!(permissions.check(&Access::path("read", Path::new("/srvx"))).is_err());
         assert!(permissions.check(&Access::path("write", Path::new("/srv/a"))).is_err());
+    }
+
+    #[test]
+    fn a_label_is_granted_as_a_label_only() {
+        let labels = ["web".to_owned(), "label:role=web".to_owned()];
+        let access = Access::named("docker", "restart", "shop_web_1", &labels);
+        for (object, covered) in [("label:role=web", true), ("web", true), ("*=web", false), ("label:*", true), ("label:web", false)] {
+            let permissions = permissions(json!({ "docker": [format!("restart:{object}")] }));
+            assert_eq!(permissions.check(&access).is_ok(), covered, "{object}");
+        }
+    }
+
+    #[test]
+    fn a_verb_could_be_covered_only_when_header_and_policy_name_it() {
+        let policy = |text: Value| serde_json::from_value::<BTreeMap<String, Value>>(text).unwrap();
+        let asked = permissions(json!({ "docker": ["restart:web"] }));
+        assert!(asked.could("docker", "restart") && asked.could("docker", "inspect") && !asked.could("docker", "exec"));
+        let other = asked.clone().capped(Some(&policy(json!({ "sys": ["*"] }))), &BTreeMap::new(), &System::default()).unwrap();
+        assert!(!other.could("docker", "restart"));
+        let denied = asked.capped(None, &policy(json!({ "docker": ["restart:*"] })), &System::default()).unwrap();
+        assert!(!denied.could("docker", "restart"));
     }
 
     #[test]

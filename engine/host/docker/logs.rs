@@ -1,0 +1,215 @@
+//! The output of containers: both streams, with the time of each line.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::query_parameters::LogsOptions;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::containers::Found;
+use super::engine::{Docker, failed, within};
+use crate::error::{Error, Kind, Result};
+use crate::host::Moment;
+use crate::model::Size;
+
+/// Which output to read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::host) struct LogOptions {
+    since: Option<Moment>,
+    until: Option<Moment>,
+    tail: usize,
+    stdout: bool,
+    stderr: bool,
+    max_bytes: Size,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { since: None, until: None, tail: 1000, stdout: true, stderr: true, max_bytes: Size(1 << 20) }
+    }
+}
+
+impl LogOptions {
+    /// Both streams, so many of the newest lines of that time.
+    pub(in crate::host) fn newest(tail: usize, since: Option<Moment>, until: Option<Moment>) -> Self {
+        Self { since, until, tail, ..Self::default() }
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// A line is one row of a list in a script, which may not grow without end.
+const MOST_LINES: usize = 50_000;
+
+/// A line of output. One whose `stream` is `cut` says how much was left out before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(in crate::host) struct Line {
+    pub(in crate::host) container: String,
+    pub(in crate::host) time: Option<Timestamp>,
+    pub(in crate::host) stream: &'static str,
+    pub(in crate::host) text: String,
+}
+
+/// The newest lines that fit, in the order they came.
+struct Lines<'a> {
+    container: &'a str,
+    kept: VecDeque<Line>,
+    bytes: usize,
+    most_bytes: usize,
+    left_out: usize,
+    /// Whether the last line of a stream is still open: long lines come in parts of 16 KiB.
+    open: [bool; 3],
+}
+
+impl<'a> Lines<'a> {
+    fn new(container: &'a str, most_bytes: usize) -> Self {
+        Self { container, kept: VecDeque::new(), bytes: 0, most_bytes, left_out: 0, open: [false; 3] }
+    }
+
+    fn push(&mut self, output: &LogOutput) {
+        let (index, stream) = match output {
+            LogOutput::StdErr { .. } => (1, "stderr"),
+            // A container with a terminal has one stream only.
+            LogOutput::Console { .. } => (2, "stdout"),
+            LogOutput::StdOut { .. } | LogOutput::StdIn { .. } => (0, "stdout"),
+        };
+        let bytes: &Bytes = output.as_ref_bytes();
+        let text = String::from_utf8_lossy(bytes);
+        let (time, text) = split_time(&text);
+        let is_whole = text.ends_with('\n');
+        let text = text.trim_end_matches(['\n', '\r']);
+        let continued = std::mem::replace(&mut self.open[index], !is_whole);
+        self.bytes += text.len();
+        match self.kept.iter_mut().rev().find(|line| line.stream == stream) {
+            Some(line) if continued => line.text.push_str(text),
+            _ => self.kept.push_back(Line { container: self.container.to_owned(), time, stream, text: text.to_owned() }),
+        }
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        while self.bytes > self.most_bytes || self.kept.len() > MOST_LINES {
+            let Some(oldest) = self.kept.pop_front() else { return };
+            self.bytes -= oldest.text.len();
+            self.left_out += 1;
+        }
+    }
+
+    fn finish(mut self) -> Vec<Line> {
+        if self.left_out > 0 {
+            let lines = if self.left_out == 1 { "line" } else { "lines" };
+            let text = format!("{} older {lines} left out", self.left_out);
+            let time = self.kept.front().and_then(|line| line.time);
+            self.kept.push_front(Line { container: self.container.to_owned(), time, stream: "cut", text });
+        }
+        self.kept.into()
+    }
+}
+
+/// The bytes of a piece of output.
+trait AsBytes {
+    fn as_ref_bytes(&self) -> &Bytes;
+}
+
+impl AsBytes for LogOutput {
+    fn as_ref_bytes(&self) -> &Bytes {
+        match self {
+            Self::StdErr { message } | Self::StdOut { message } | Self::StdIn { message } | Self::Console { message } => message,
+        }
+    }
+}
+
+/// The stamp the engine puts before each line, and the line.
+fn split_time(text: &str) -> (Option<Timestamp>, &str) {
+    let Some((stamp, rest)) = text.split_once(' ') else { return (text.trim_end().parse().ok(), "\n") };
+    match stamp.parse() {
+        Ok(time) => (Some(time), rest),
+        Err(_) => (None, text),
+    }
+}
+
+impl Docker {
+    /// The output of these containers, merged by time.
+    pub(in crate::host) async fn logs(&self, found: &[Found], options: &LogOptions) -> Result<Vec<Line>> {
+        if !options.stdout && !options.stderr {
+            return Err(Error::new(Kind::Invalid, "neither `stdout` nor `stderr` is wanted").hint("set one of them"));
+        }
+        let mut lines = Vec::new();
+        for container in found {
+            let read = self.logs_of(container, options);
+            lines.extend(within(LIMIT, format_args!("the log of `{}`", container.name), read).await?);
+        }
+        // Stable: lines of one container keep their order, also where stamps are equal or missing.
+        if found.len() > 1 {
+            lines.sort_by_key(|line| line.time);
+        }
+        Ok(lines)
+    }
+
+    async fn logs_of(&self, found: &Found, options: &LogOptions) -> Result<Vec<Line>> {
+        let now = self.ctx.now();
+        let since = options.since.map(|since| since.resolve(now)).transpose()?;
+        let until = options.until.map(|until| until.resolve(now)).transpose()?;
+        let asked = LogsOptions {
+            stdout: options.stdout,
+            stderr: options.stderr,
+            // Whole seconds are all the library can ask for; the rest is cut below.
+            since: since.map_or(0, |time| i32::try_from(time.as_second()).unwrap_or(i32::MAX)),
+            until: until.map_or(0, |time| i32::try_from(time.as_second() + 1).unwrap_or(i32::MAX)),
+            timestamps: true,
+            tail: options.tail.to_string(),
+            follow: false,
+        };
+        let most = usize::try_from(options.max_bytes.0).unwrap_or(usize::MAX);
+        let mut lines = Lines::new(&found.name, most);
+        let mut output = std::pin::pin!(self.client().await?.logs(&found.id, Some(asked)));
+        while let Some(piece) = output.next().await {
+            lines.push(&piece.map_err(|error| failed(format_args!("the log of `{}`", found.name), error).target(&found.name))?);
+        }
+        let in_time = |line: &Line| match line.time {
+            Some(time) => since.is_none_or(|since| time >= since) && until.is_none_or(|until| time <= until),
+            None => true,
+        };
+        Ok(lines.finish().into_iter().filter(|line| line.stream == "cut" || in_time(line)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn out(text: &str) -> LogOutput {
+        LogOutput::StdOut { message: Bytes::copy_from_slice(text.as_bytes()) }
+    }
+
+    fn err(text: &str) -> LogOutput {
+        LogOutput::StdErr { message: Bytes::copy_from_slice(text.as_bytes()) }
+    }
+
+    #[test]
+    fn a_long_line_that_came_in_parts_is_one_line() {
+        let mut lines = Lines::new("web", 1000);
+        lines.push(&out("2026-11-21T12:00:00.5Z begin "));
+        lines.push(&err("2026-11-21T12:00:00.6Z between\n"));
+        lines.push(&out("2026-11-21T12:00:00.7Z end\r\n"));
+        lines.push(&out("2026-11-21T12:00:01Z \n"));
+        let lines = lines.finish();
+        let texts: Vec<_> = lines.iter().map(|line| (line.stream, line.text.as_str())).collect();
+        assert_eq!(texts, [("stdout", "begin end"), ("stderr", "between"), ("stdout", "")]);
+        assert_eq!(lines[0].time, Some("2026-11-21T12:00:00.5Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_oldest_lines_are_left_out_and_that_is_said() {
+        let mut lines = Lines::new("web", 10);
+        for text in ["2026-11-21T12:00:00Z 12345\n", "2026-11-21T12:00:01Z 67890\n", "2026-11-21T12:00:02Z x\n"] {
+            lines.push(&out(text));
+        }
+        let texts: Vec<_> = lines.finish().into_iter().map(|line| line.text).collect();
+        assert_eq!(texts, ["1 older line left out", "67890", "x"]);
+    }
+}

@@ -1,0 +1,156 @@
+//! `service::`: the services of the system, the same for compose, systemd and plain processes.
+//!
+//! Every service of the system file is judged by state *and* health *and* restarts, and found by label,
+//! unit or pid file, never by a line of text. It knows no manager's own words beyond [`view`].
+//!
+//! The permissions are those of the manager: `docker` for compose, `systemd` for units, and
+//! `sys: ["processes"]` for plain processes. So no function here names one of its own.
+
+mod processes;
+mod state;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod view;
+
+use rhai::Map;
+use rhai::plugin::*;
+
+use crate::host::{Call, Function, HostModule, RhaiResultOf};
+
+/// The module `service`.
+pub const MODULE: HostModule = HostModule {
+    name: "service",
+    summary: "the services of the system, whatever manages them: state, health, restart, output, use of resources",
+    build: || exported_module!(api),
+    functions: &[
+        Function::read("list"),
+        Function::read("state"),
+        Function::read("logs").options::<view::LineOptions>(),
+        Function::read("stats").options::<usage::UsageOptions>(),
+        Function::effect("restart", "the containers or the unit, and their states").options::<view::RestartOptions>(),
+    ],
+};
+
+#[export_module]
+mod api {
+    use rhai::{Dynamic, Map};
+
+    use super::restart_service;
+    use super::usage::UsageOptions;
+    use super::view::{LineOptions, View};
+    use crate::host::{Call, RhaiResultOf};
+
+    /// Every service of the system, with what is wrong with it.
+    ///
+    /// A service has a `problem` when one of its containers, its unit or its process does not run, is not healthy
+    /// (still `starting` included), or is being restarted again and again: 3 times and for the last time within 5 minutes, or
+    /// what the threshold `restarts` of the system says (`alarm`, `for`). An `optional` one may be absent, but not ill.
+    /// Services of the compose project that are not in the system file come last, as `unexpected`, when the permissions
+    /// cover them: `info` tells of them, and `problem` when they failed.
+    ///
+    /// ```rhai,lab
+    /// service::list().all(|one| one.problem == () && one.running == one.expected)
+    /// ```
+    ///
+    /// Returns a list of `name`, `title`, `manager`, `expected`, `running`, `healthy` (how many; one nobody looks at counts
+    /// when it runs), `state` (`absent` when there is nothing of it), `health` (`unhealthy starting healthy none`, the worst),
+    /// `restarts`, `problem`, `info`, `optional`, `unexpected`. Needs to `inspect` its containers, the `status` of its
+    /// units, or `sys: ["processes"]`. A system of Kubernetes is a `conflict`; one without services has none.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn list(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "service::list")?;
+        let states = call.wait(View::of(call.ctx()).list())?;
+        call.value(&states)
+    }
+
+    /// One service of the system, as `service::list` has it.
+    ///
+    /// ```rhai,lab
+    /// service::state("backend").health == "healthy"
+    /// ```
+    ///
+    /// A name the system file does not have is `not_found`, with the name that was probably meant.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn state(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "service::state")?;
+        let state = call.wait(View::of(call.ctx()).state(name))?;
+        call.value(&state)
+    }
+
+    /// What a service wrote: the output of its containers, or the journal of its unit.
+    ///
+    /// ```rhai,lab
+    /// service::logs("backend", #{ since: "1h", tail: 20 }).len() <= 21
+    /// ```
+    ///
+    /// Options: `since` and `until` (a time, or a duration like `15m` that means that long ago), `tail` (the newest lines,
+    /// 1000 when absent; of each container). Returns a list of `source`, `time`, `stream` (`stdout`, `stderr`, `journal`, or `cut`
+    /// for what was left out), `text`. Nobody keeps the output of a plain process: that is a `conflict`.
+    #[rhai_fn(name = "logs", return_raw, volatile)]
+    pub fn logs_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "service::logs")?;
+        let options: LineOptions = call.options(options)?;
+        let lines = call.wait(View::of(call.ctx()).logs(name, options))?;
+        call.value(&lines)
+    }
+
+    /// The newest 1000 lines a service wrote.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn logs(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
+        logs_with(native, name, Map::new())
+    }
+
+    /// What a service uses, its processors over an interval.
+    ///
+    /// ```rhai,lab
+    /// let redis = service::stats("redis", #{ over: "200ms" });
+    /// redis.memory > 0 && redis.each.len() == 1
+    /// ```
+    ///
+    /// Options: `over` (1 s when absent). Returns `name`, `cpu` (percent of one core, in all), `memory` (bytes, in all),
+    /// `memory_percent` (of its limit, the highest), `processes`, and `each` with the same of every container; what is not
+    /// known is nothing.
+    #[rhai_fn(name = "stats", return_raw, volatile)]
+    pub fn stats_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "service::stats")?;
+        let options: UsageOptions = call.options(options)?;
+        let usage = call.wait(View::of(call.ctx()).stats(name, options))?;
+        call.value(&usage)
+    }
+
+    /// What a service uses, over one second.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn stats(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
+        stats_with(native, name, Map::new())
+    }
+
+    /// Restarts a service of the system: its containers in turn, or its unit.
+    ///
+    /// ```rhai,lab
+    /// step("restart", || service::restart("frontend", #{ timeout: "5s" })).len() == 1
+    /// ```
+    ///
+    /// Options: `timeout` (for containers, how long they may take to stop before they are killed, 10 s when absent; for a unit, how long it
+    /// may take in all, 120 s when absent). Returns the names of what was restarted. It does not wait until they are healthy. A
+    /// plain process is a `conflict`, since nothing knows how to start it.
+    #[rhai_fn(name = "restart", return_raw, volatile)]
+    pub fn restart_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
+        restart_service(&Call::new(&native, "service::restart")?, name, options)
+    }
+
+    /// Restarts a service of the system.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn restart(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
+        restart_with(native, name, Map::new())
+    }
+}
+
+fn restart_service(call: &Call<'_>, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
+    let view = view::View::of(call.ctx());
+    let options: view::RestartOptions = call.options(options)?;
+    let restart = call.wait(view.to_restart(name))?;
+    let (effect, planned) = (restart.effect(name), restart.names());
+    let done = call.effect(effect, planned, view.restart(restart, options))?;
+    call.value(&done)
+}

@@ -1,0 +1,140 @@
+use serde_json::{Value, json};
+
+use crate::error::Kind;
+use crate::host::docker::fake::{FakeEngine, container};
+use crate::host::testing::Bench;
+use crate::host::value::plain;
+use crate::host::{Mode, Secrets};
+use crate::model::System;
+use crate::model::system::{Manager, Service, Services};
+
+fn system(manager: Manager, engine: Option<&FakeEngine>) -> System {
+    let replicas = Service { replicas: Some(2), ..Service::default() };
+    let renamed = Service { unit: Some("postgres".to_owned()), ..Service::default() };
+    let optional = Service { optional: true, ..Service::default() };
+    let each = [("web", replicas), ("db", renamed), ("mail", optional), ("cache", Service::default())];
+    System {
+        name: "shop".to_owned(),
+        services: Services {
+            manager,
+            project: "shop".to_owned(),
+            docker_host: engine.map(FakeEngine::address).unwrap_or_default(),
+            each: each.map(|(name, service)| (name.to_owned(), service)).into(),
+            ..Services::default()
+        },
+        ..System::default()
+    }
+}
+
+fn bench(manager: Manager, engine: Option<&FakeEngine>, allow: Value, mode: Mode) -> Bench {
+    Bench::with(allow, system(manager, engine), Secrets::default(), mode)
+}
+
+fn engine() -> FakeEngine {
+    FakeEngine::new(vec![
+        container("shop_web_1", "shop", "web", "running", &json!({ "health": "healthy" })),
+        container("shop_web_2", "shop", "web", "running", &json!({ "health": "unhealthy" })),
+        container("shop_web_run_1", "shop", "web", "exited", &json!({ "labels": { "com.docker.compose.oneoff": "True" }, "exit_code": 1 })),
+        container("shop_postgres_1", "shop", "postgres", "running", &json!({})),
+        container("other_cache_1", "other", "cache", "running", &json!({})),
+        container("shop_Upper_1", "shop", "Upper", "exited", &json!({ "exit_code": 3 })),
+        container("shop_extra_1", "shop", "extra", "running", &json!({})),
+    ])
+}
+
+#[test]
+fn every_service_is_judged_and_what_is_beside_them_is_told() {
+    let engine = engine();
+    let bench = bench(Manager::Compose, Some(&engine), json!({ "docker": ["*"] }), Mode::Apply);
+    let list = plain(&bench.eval("service::list()").unwrap()).unwrap();
+    let told: Vec<Value> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| json!([one["name"], one["running"], one["state"], one["problem"], one["info"]]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["cache", 0, "absent", "0 of 1 running", null]),
+            json!(["db", 1, "running", null, null]),
+            json!(["mail", 0, "absent", null, null]),
+            json!(["web", 2, "running", "`shop_web_2` is running but its health is unhealthy", null]),
+            json!(["Upper", 0, "exited", "not in the system file: `shop_Upper_1` is exited (exit code 3)", null]),
+            json!(["extra", 1, "running", null, "not in the system file: `shop_extra_1` is running"]),
+        ]
+    );
+}
+
+#[test]
+fn grants_for_services_are_enough_and_no_more_is_seen() {
+    let engine = engine();
+    let allow = json!({ "docker": ["inspect:${services.*}", "restart:db"] });
+    let bench = bench(Manager::Compose, Some(&engine), allow, Mode::Apply);
+    assert_eq!(plain(&bench.eval("service::list()").unwrap()).unwrap().as_array().unwrap().len(), 4);
+    assert_eq!(bench.error(r#"service::restart("web")"#).kind, Kind::Denied);
+    assert_eq!(plain(&bench.eval(r#"service::restart("db")"#).unwrap()).unwrap(), json!(["shop_postgres_1"]));
+    let restarts: Vec<String> = engine.calls().into_iter().filter(|call| call.starts_with("POST")).collect();
+    assert_eq!(restarts.len(), 1, "{restarts:?}");
+}
+
+#[test]
+fn an_unknown_service_is_an_error_and_never_means_all() {
+    let engine = engine();
+    let bench = bench(Manager::Compose, Some(&engine), json!({ "docker": ["*", "restart:*"] }), Mode::Apply);
+    let error = bench.error(r#"service::state("caches")"#);
+    assert_eq!((error.kind, error.hints[0].as_str()), (Kind::NotFound, "did you mean `cache`?"));
+    for name in ["", "*", "shop_web_1", "Upper"] {
+        assert_eq!(bench.error(&format!("service::restart({name:?})")).kind, Kind::NotFound, "{name}");
+    }
+    assert!(engine.calls().is_empty());
+}
+
+#[test]
+fn a_plan_of_a_restart_names_the_containers() {
+    let engine = engine();
+    let bench = bench(Manager::Compose, Some(&engine), json!({ "docker": ["restart:*"] }), Mode::Plan);
+    assert_eq!(plain(&bench.eval(r#"service::restart("web")"#).unwrap()).unwrap(), json!(["shop_web_1", "shop_web_2"]));
+    let told = serde_json::to_string(&bench.recorder.events()).unwrap();
+    assert!(told.contains("restart containers `shop_web_1` (as the list says), `shop_web_2` (as the list says)"), "{told}");
+    assert!(engine.calls_beyond_the_list().is_empty());
+}
+
+#[test]
+fn without_a_grant_nothing_is_connected() {
+    let engine = engine();
+    for manager in [Manager::Compose, Manager::Systemd, Manager::Processes] {
+        let bench = bench(manager, Some(&engine), json!({}), Mode::Apply);
+        for call in ["service::list()", r#"service::state("web")"#, r#"service::stats("web")"#] {
+            assert_eq!(bench.error(call).kind, Kind::Denied, "{call}");
+        }
+    }
+    assert!(engine.calls().is_empty());
+}
+
+#[test]
+fn what_manages_nothing_here_says_so() {
+    for manager in [Manager::Kubernetes, Manager::None] {
+        let bench = bench(manager, None, json!({ "docker": ["*"] }), Mode::Apply);
+        assert_eq!(bench.error("service::list()").kind, Kind::Conflict);
+    }
+    let nothing = Bench::new(json!({}));
+    assert_eq!(plain(&nothing.eval("service::list()").unwrap()).unwrap(), json!([]));
+}
+
+#[test]
+fn a_plain_process_is_judged_by_its_pid_file() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("self.pid");
+    std::fs::write(&path, std::process::id().to_string()).unwrap();
+    let mut system = system(Manager::Processes, None);
+    let with_file = |path: &std::path::Path| Service { pid_file: Some(path.display().to_string()), ..Service::default() };
+    system.services.each =
+        [("here".to_owned(), with_file(&path)), ("gone".to_owned(), with_file(&directory.path().join("gone.pid")))].into();
+    let bench = Bench::with(json!({ "sys": ["processes"] }), system, Secrets::default(), Mode::Apply);
+    let list = plain(&bench.eval("service::list()").unwrap()).unwrap();
+    assert_eq!((&list[0]["problem"], &list[1]["problem"]), (&json!("0 of 1 running"), &Value::Null));
+    let stats = plain(&bench.eval(r#"service::stats("here", #{ over: "100ms" })"#).unwrap()).unwrap();
+    assert!(stats["memory"].as_u64().unwrap() > 0 && stats["cpu"].is_number(), "{stats}");
+    assert_eq!(bench.error(r#"service::restart("here")"#).kind, Kind::Conflict);
+}

@@ -1,0 +1,346 @@
+//! The services of a system, whatever manages them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::processes;
+use super::state::{Judge, Part, ServiceState};
+use super::usage::{ServiceUsage, Usage, UsageOptions};
+use crate::error::{Error, Kind, Result};
+use crate::host::docker::{Action, Container, Docker, Found, LogOptions, StatsOptions, StopOptions};
+use crate::host::systemd::{ActOptions, JournalOptions, Systemd, Unit, UnitName};
+use crate::host::{Access, Ctx, Moment, docker, list_in_words, nearest, systemd};
+use crate::model::system::{Manager, Service};
+use crate::model::{Effect, Span};
+
+/// How to restart.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RestartOptions {
+    timeout: Option<Span>,
+}
+
+/// Which lines to read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LineOptions {
+    since: Option<Moment>,
+    until: Option<Moment>,
+    tail: usize,
+}
+
+impl Default for LineOptions {
+    fn default() -> Self {
+        Self { since: None, until: None, tail: 1000 }
+    }
+}
+
+/// A line a service wrote.
+#[derive(Debug, Serialize)]
+pub(super) struct Line {
+    source: String,
+    time: Option<Timestamp>,
+    stream: &'static str,
+    text: String,
+}
+
+/// What a restart is about, found out before it is told and done.
+pub(super) enum Restart {
+    Containers(Vec<Found>),
+    Unit(UnitName, Box<Unit>),
+}
+
+const INTERVAL: Span = Span::secs(1);
+
+/// The services of this run's system.
+pub(super) struct View {
+    ctx: Ctx,
+}
+
+impl View {
+    pub(super) fn of(ctx: &Ctx) -> Self {
+        Self { ctx: ctx.clone() }
+    }
+
+    /// Every service of the system, and those that run beside it.
+    pub(super) async fn list(&self) -> Result<Vec<ServiceState>> {
+        let services = &self.ctx.system().services;
+        if services.manager == Manager::None && services.each.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&String> = services.each.keys().collect();
+        self.states(&names, true).await
+    }
+
+    /// One service of the system.
+    pub(super) async fn state(&self, name: &str) -> Result<ServiceState> {
+        let (name, _) = self.known(name)?;
+        let mut states = self.states(&[name], false).await?;
+        states.pop().ok_or_else(|| Error::new(Kind::Bug, format!("service `{name}` was not judged")))
+    }
+
+    /// The name and the description of a service of the system file.
+    fn known(&self, name: &str) -> Result<(&String, &Service)> {
+        let system = self.ctx.system();
+        if let Some(known) = system.services.each.get_key_value(name) {
+            return Ok(known);
+        }
+        let names: Vec<String> = system.services.each.keys().cloned().collect();
+        let error = Error::new(Kind::NotFound, format!("system `{}` has no service `{name}`", system.name)).target(name);
+        Err(match nearest(name, &names) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("its services are {}", list_in_words(&names))),
+        })
+    }
+
+    async fn states(&self, names: &[&String], unexpected: bool) -> Result<Vec<ServiceState>> {
+        match self.ctx.system().services.manager {
+            Manager::Compose => self.compose(names, unexpected).await,
+            Manager::Systemd => try_join_all(names.iter().map(|name| self.unit_state(name))).await,
+            Manager::Processes => {
+                processes::permit(&self.ctx)?;
+                names.iter().map(|name| self.process_state(name)).collect()
+            }
+            manager @ (Manager::Kubernetes | Manager::None) => Err(self.unmanaged(manager)),
+        }
+    }
+
+    /// Why there is nothing that manages the services.
+    fn unmanaged(&self, manager: Manager) -> Error {
+        let error = match manager {
+            Manager::Kubernetes => Error::new(Kind::Conflict, "services of Kubernetes need kubectl, which this build does not use"),
+            _ => Error::new(Kind::Conflict, "nothing is named that manages the services")
+                .hint("name it in the system file: `[services] manager = \"compose\"`, `\"systemd\"` or `\"processes\"`"),
+        };
+        error.target(&self.ctx.system().name).permanent()
+    }
+
+    async fn compose(&self, names: &[&String], unexpected: bool) -> Result<Vec<ServiceState>> {
+        let (system, permissions) = (self.ctx.system(), self.ctx.permissions());
+        if system.services.project.is_empty() {
+            return Err(Error::new(Kind::Config, format!("system `{}` names no compose project", system.name))
+                .target(&system.name)
+                .hint("add it to the system file: `[services] project = \"…\"`"));
+        }
+        let docker = Docker::of(&self.ctx);
+        docker.permit_any("inspect", names.first().map_or("*", |name| name))?;
+        let mut of_service: BTreeMap<String, Vec<Found>> = names.iter().map(|&name| (name.clone(), Vec::new())).collect();
+        let mut others: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+        for found in docker.list().await? {
+            match found.service_in(system) {
+                Some(name) => {
+                    if let Some(list) = of_service.get_mut(name) {
+                        found.permit(permissions, system, "inspect")?;
+                        list.push(found);
+                    }
+                }
+                None if unexpected && found.is_of(system) && found.permit(permissions, system, "inspect").is_ok() => {
+                    others.entry(found.service.clone()).or_default().push(found);
+                }
+                None => {}
+            }
+        }
+        let mut states = Vec::new();
+        for (name, found) in of_service {
+            if found.is_empty() {
+                permissions.check(&Access::word("docker", "inspect", &name))?;
+            }
+            let parts: Vec<Part> = docker.states(found).await?.iter().map(container).collect();
+            let (_, service) = self.known(&name)?;
+            states.push(Judge::of(&self.ctx).expected(&name, service, &parts));
+        }
+        for (name, found) in others {
+            let containers = docker.states(found).await?;
+            let failed = containers.iter().any(|one| one.state != "running" && one.exit_code != Some(0));
+            let parts: Vec<Part> = containers.iter().map(container).collect();
+            states.push(Judge::of(&self.ctx).unexpected(&name, &parts, failed));
+        }
+        Ok(states)
+    }
+
+    async fn unit_state(&self, name: &str) -> Result<ServiceState> {
+        let (_, service) = self.known(name)?;
+        let unit = unit_name(name, service)?;
+        let systemd = Systemd::of(&self.ctx);
+        systemd.permit("status", &unit)?;
+        let parts = match systemd.unit(&unit).await {
+            Ok(unit) => vec![unit_part(&unit)],
+            Err(error) if error.kind == Kind::NotFound && error.target.as_deref() == Some(unit.full()) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Judge::of(&self.ctx).expected(name, service, &parts))
+    }
+
+    fn process_state(&self, name: &str) -> Result<ServiceState> {
+        let (_, service) = self.known(name)?;
+        let part = processes::part(name, service)?;
+        Ok(Judge::of(&self.ctx).expected(name, service, part.as_slice()))
+    }
+
+    /// What a restart of a service is about; nothing is changed yet.
+    pub(super) async fn to_restart(&self, name: &str) -> Result<Restart> {
+        let (_, service) = self.known(name)?;
+        match self.ctx.system().services.manager {
+            Manager::Compose => Ok(Restart::Containers(Docker::of(&self.ctx).resolve("restart", name).await?)),
+            Manager::Systemd => {
+                let unit = unit_name(name, service)?;
+                let systemd = Systemd::of(&self.ctx);
+                systemd.permit("restart", &unit)?;
+                let state = systemd.unit(&unit).await?;
+                Ok(Restart::Unit(unit, Box::new(state)))
+            }
+            Manager::Processes => Err(Error::new(Kind::Conflict, format!("`{name}` is a plain process, which nothing can start again"))
+                .target(name)
+                .permanent()
+                .hint("start it with `exec::run`, or let systemd manage it")),
+            manager @ (Manager::Kubernetes | Manager::None) => Err(self.unmanaged(manager)),
+        }
+    }
+
+    /// Restarts it, and gives the names of what was restarted.
+    pub(super) async fn restart(&self, restart: Restart, options: RestartOptions) -> Result<Vec<String>> {
+        match restart {
+            Restart::Containers(found) => Docker::of(&self.ctx).act(Action::Restart, found, StopOptions { timeout: options.timeout }).await,
+            Restart::Unit(name, _) => {
+                Systemd::of(&self.ctx).act("restart", &name, ActOptions { timeout: options.timeout }).await?;
+                Ok(vec![name.full().to_owned()])
+            }
+        }
+    }
+
+    /// What a service wrote, whatever it wrote it to.
+    pub(super) async fn logs(&self, name: &str, options: LineOptions) -> Result<Vec<Line>> {
+        let (_, service) = self.known(name)?;
+        match self.ctx.system().services.manager {
+            Manager::Compose => {
+                let docker = Docker::of(&self.ctx);
+                let found = docker.resolve("logs", name).await?;
+                let asked = LogOptions::newest(options.tail, options.since, options.until);
+                let lines = docker.logs(&found, &asked).await?;
+                let line = |line: docker::Line| Line { source: line.container, time: line.time, stream: line.stream, text: line.text };
+                Ok(lines.into_iter().map(line).collect())
+            }
+            Manager::Systemd => {
+                let unit = unit_name(name, service)?;
+                let systemd = Systemd::of(&self.ctx);
+                systemd.permit("logs", &unit)?;
+                let asked = JournalOptions::newest(options.tail, options.since, options.until);
+                let entries = systemd.journal(&unit, asked).await?;
+                let line =
+                    |entry: systemd::Entry| Line { source: unit.full().to_owned(), time: entry.time, stream: "journal", text: entry.text };
+                Ok(entries.into_iter().map(line).collect())
+            }
+            Manager::Processes => Err(Error::new(Kind::Conflict, format!("`{name}` is a plain process, whose output nobody keeps"))
+                .target(name)
+                .permanent()
+                .hint("read its log file: the system file names it under `[logs]`")),
+            manager @ (Manager::Kubernetes | Manager::None) => Err(self.unmanaged(manager)),
+        }
+    }
+
+    /// What a service uses, its processors over an interval.
+    pub(super) async fn stats(&self, name: &str, options: UsageOptions) -> Result<ServiceUsage> {
+        let (_, service) = self.known(name)?;
+        let over = options.over.unwrap_or(INTERVAL).clamp(Span::millis(100), Span::secs(60));
+        let each = match self.ctx.system().services.manager {
+            Manager::Compose => self.container_usage(name, over).await?,
+            Manager::Systemd => vec![self.unit_usage(&unit_name(name, service)?, over).await?],
+            Manager::Processes => {
+                processes::permit(&self.ctx)?;
+                let before = processes::running(name, service)?;
+                let seconds = pause(over).await.as_secs_f64();
+                vec![processes::running(name, service)?.usage(&before, seconds)]
+            }
+            manager @ (Manager::Kubernetes | Manager::None) => return Err(self.unmanaged(manager)),
+        };
+        Ok(ServiceUsage::of(name, each))
+    }
+
+    async fn container_usage(&self, name: &str, over: Span) -> Result<Vec<Usage>> {
+        let docker = Docker::of(&self.ctx);
+        let found = docker.resolve("stats", name).await?;
+        let options = StatsOptions { over: Some(over) };
+        let stats = try_join_all(found.iter().map(|found| docker.stats(found, &options))).await?;
+        let usage = |stats: docker::Stats| Usage {
+            name: stats.name,
+            cpu: stats.cpu,
+            memory: Some(stats.memory),
+            memory_percent: (stats.memory_limit > 0).then_some(stats.memory_percent),
+            processes: Some(stats.pids),
+        };
+        Ok(stats.into_iter().map(usage).collect())
+    }
+
+    async fn unit_usage(&self, name: &UnitName, over: Span) -> Result<Usage> {
+        let systemd = Systemd::of(&self.ctx);
+        systemd.permit("status", name)?;
+        let before = systemd.unit(name).await?;
+        let seconds = pause(over).await.as_secs_f64();
+        let after = systemd.unit(name).await?;
+        let nanos = after.cpu_nanos.zip(before.cpu_nanos).and_then(|(after, before)| after.checked_sub(before));
+        Ok(Usage {
+            name: after.name,
+            cpu: nanos.map(|nanos| (nanos as f64 / 1e6 / seconds).round() / 10.0),
+            memory: after.memory,
+            memory_percent: None,
+            processes: after.tasks,
+        })
+    }
+}
+
+impl Restart {
+    /// What it would change.
+    pub(super) fn effect(&self, name: &str) -> Effect {
+        match self {
+            Self::Containers(found) => Effect { target: name.to_owned(), ..Action::Restart.effect("service::restart", name, found) },
+            Self::Unit(_, unit) => Effect { target: name.to_owned(), ..unit.effect("service::restart", "restart") },
+        }
+    }
+
+    /// The names of what would be restarted.
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            Self::Containers(found) => docker::names(found),
+            Self::Unit(name, _) => vec![name.full().to_owned()],
+        }
+    }
+}
+
+/// Waits, and says how long that was.
+async fn pause(over: Span) -> Duration {
+    let started = Instant::now();
+    tokio::time::sleep(over.0).await;
+    started.elapsed()
+}
+
+fn unit_name(name: &str, service: &Service) -> Result<UnitName> {
+    Ok(UnitName::read(service.unit.as_deref().unwrap_or(name))?.known_as(name))
+}
+
+fn container(container: &Container) -> Part {
+    let killed = if container.oom_killed { ", out of memory" } else { "" };
+    Part {
+        name: container.name.clone(),
+        state: container.state.clone(),
+        health: container.health.clone(),
+        restarts: container.restarts,
+        started: container.started.as_deref().and_then(|text| text.parse().ok()),
+        detail: container.exit_code.map(|code| format!("exit code {code}{killed}")),
+    }
+}
+
+fn unit_part(unit: &Unit) -> Part {
+    Part {
+        name: unit.name.clone(),
+        // A unit that is `active (exited)` has done its work and counts as running, as systemd holds it.
+        state: if unit.active == "active" { "running".to_owned() } else { unit.active.clone() },
+        health: "none".to_owned(),
+        restarts: unit.restarts.and_then(|restarts| i64::try_from(restarts).ok()).unwrap_or(0),
+        started: unit.since.as_deref().and_then(|text| text.parse().ok()),
+        detail: (unit.sub != unit.active).then(|| unit.sub.clone()),
+    }
+}
