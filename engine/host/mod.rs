@@ -15,6 +15,7 @@ pub mod secrets;
 mod stop;
 pub mod value;
 
+mod fs;
 mod sys;
 #[cfg(test)]
 mod testing;
@@ -30,4 +31,4 @@ pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
-pub const MODULES: &[HostModule] = &[sys::MODULE];
+pub const MODULES: &[HostModule] = &[fs::MODULE, sys::MODULE];
