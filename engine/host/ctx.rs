@@ -50,6 +50,7 @@ struct Inner {
     secrets: Secrets,
     recorder: Arc<dyn Recorder>,
     stop: Arc<Stop>,
+    protected: OnceLock<Vec<PathBuf>>,
     runtime: OnceLock<std::io::Result<Runtime>>,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
@@ -65,7 +66,18 @@ impl Ctx {
         recorder: Arc<dyn Recorder>,
         stop: Arc<Stop>,
     ) -> Self {
-        Self(Arc::new(Inner { run, system, mode, permissions, secrets, recorder, stop, runtime: OnceLock::new(), state: Mutex::default() }))
+        Self(Arc::new(Inner {
+            run,
+            system,
+            mode,
+            permissions,
+            secrets,
+            recorder,
+            stop,
+            protected: OnceLock::new(),
+            runtime: OnceLock::new(),
+            state: Mutex::default(),
+        }))
     }
 
     /// What run it is.
@@ -86,6 +98,17 @@ impl Ctx {
     /// What it may touch.
     pub fn permissions(&self) -> &Permissions {
         &self.0.permissions
+    }
+
+    /// What no run may touch whatever it is granted: the state directory, the secrets, the library of
+    /// runbooks, the settings, the running binary.
+    pub fn protected(&self) -> &[PathBuf] {
+        self.0.protected.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Names what no run may touch; once, before the script starts.
+    pub fn protect(&self, paths: Vec<PathBuf>) {
+        self.0.protected.get_or_init(|| paths);
     }
 
     /// The secrets it was given.

@@ -19,6 +19,7 @@ pub(crate) mod trust;
 pub mod value;
 
 mod docker;
+mod fs;
 mod http;
 #[cfg(test)]
 mod leash;
@@ -49,6 +50,7 @@ pub use stop::{Stop, StopReason};
 /// Every host module; nothing else knows them all.
 pub const MODULES: &[HostModule] = &[
     docker::MODULE,
+    fs::MODULE,
     http::MODULE,
     net::MODULE,
     notify::MODULE,

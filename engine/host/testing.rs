@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rhai::{Dynamic, Engine, EvalAltResult};
+use rhai::{Dynamic, Engine, EvalAltResult, Scope};
 use serde_json::Value;
 
 use crate::error::Result;
@@ -69,15 +69,27 @@ impl Bench {
 
     /// A run with everything chosen.
     pub(crate) fn with(allow: Value, system: System, secrets: Secrets, mode: Mode) -> Self {
-        let recorder = Arc::new(Remembering::default());
         let permissions = Permissions::read(&serde_json::from_value(allow).unwrap(), &system).unwrap();
-        let run = RunInfo {
+        Self::made(Self::run(), system, secrets, mode, permissions)
+    }
+
+    /// A run with permissions that a policy capped.
+    pub(crate) fn permitted(run: RunInfo, permissions: Permissions) -> Self {
+        Self::made(run, System::default(), Secrets::default(), Mode::Apply, permissions)
+    }
+
+    fn run() -> RunInfo {
+        RunInfo {
             id: RunId::new(),
             number: 1,
             runbook: "test".to_owned(),
             started: "2026-11-21T12:00:00Z".parse().unwrap(),
             directory: std::env::temp_dir(),
-        };
+        }
+    }
+
+    fn made(run: RunInfo, system: System, secrets: Secrets, mode: Mode, permissions: Permissions) -> Self {
+        let recorder = Arc::new(Remembering::default());
         let ctx = Ctx::new(run, system, mode, permissions, secrets, recorder.clone(), Arc::new(Stop::new(None)));
         let mut engine = Engine::new();
         for module in MODULES {

@@ -305,6 +305,16 @@ impl Permissions {
         self.allow.iter().filter(move |grant| grant.section == "fs" && grant.verb == verb).map(|grant| grant.object.as_str())
     }
 
+    /// Whether the policy forbids this access; for the other names of a thing whose first name was checked.
+    pub fn forbids(&self, access: &Access<'_>) -> bool {
+        self.deny.iter().any(|grant| grant.covers(access))
+    }
+
+    /// The verbs and paths of the `fs` section that the policy forbids.
+    pub fn forbidden_paths(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.deny.iter().filter(|grant| grant.section == "fs").map(|grant| (grant.verb.as_str(), grant.object.as_str()))
+    }
+
     /// The names of the secrets that are asked for; patterns included.
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
         self.allow.iter().filter(|grant| grant.section == "secrets").map(|grant| grant.object.as_str())
