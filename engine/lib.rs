@@ -4,5 +4,8 @@
 
 #[macro_use]
 pub mod error;
-pub mod host;
 pub mod model;
+
+pub mod config;
+
+pub mod host;

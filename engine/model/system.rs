@@ -52,17 +52,53 @@ pub struct System {
     /// Limits by metric: `cpu`, `memory`, `disk`, `certificate_days`.
     pub thresholds: BTreeMap<String, Threshold>,
     /// Alert rules by name.
-    pub rules: BTreeMap<String, Value>,
+    pub rules: BTreeMap<String, Rule>,
     /// Its own severity names and time limits, by `sev1` to `sev5`.
     pub severity: BTreeMap<String, Severity>,
     /// Which contacts hear of what: level or severity → names of contacts.
     pub routes: BTreeMap<String, Vec<String>>,
     /// Channels that reach people.
     pub contacts: BTreeMap<String, Contact>,
-    /// When runbooks run, by runbook.
-    pub schedules: BTreeMap<String, Value>,
-    /// What may be repaired without asking.
-    pub remediation: BTreeMap<String, Value>,
+    /// When runbooks run; called like the runbook unless it says which.
+    pub schedules: BTreeMap<String, Schedule>,
+    /// What may be repaired without asking, by cause: `memory`, `cpu`, `service_down`.
+    pub remediation: BTreeMap<String, Remediation>,
+    /// How far services may be scaled, by service.
+    pub scaling: BTreeMap<String, Scaling>,
+    /// Machines by name.
+    pub hosts: BTreeMap<String, Host>,
+    /// Wanted settings of `postgres`, `redis`, `nginx`, `ssh`, `app`: compared and applied, never assumed.
+    pub baselines: BTreeMap<String, BTreeMap<String, Value>>,
+    /// Upkeep of data: purging, indexes, cleaning.
+    pub maintenance: Maintenance,
+    /// The inputs of the capacity model, by name.
+    pub capacity: BTreeMap<String, Value>,
+    /// Items people tick off, by period: `daily`, `weekly`, `monthly`.
+    pub checklists: BTreeMap<String, Vec<String>>,
+}
+
+impl System {
+    /// The system as plain data for scripts and `--json`, with `***` for each reference to a secret.
+    pub fn json(&self) -> Value {
+        let mut value = serde_json::to_value(self).expect("a system has text keys and finite numbers");
+        mask(&mut value);
+        value
+    }
+}
+
+/// Hides each reference to a secret; the host functions open it in their own copy of the system.
+fn mask(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            while let Some(start) = text.find("${secret:") {
+                let end = text[start..].find('}').map_or(text.len(), |end| start + end + 1);
+                text.replace_range(start..end, "***");
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Object(fields) => fields.values_mut().for_each(mask),
+        _ => {}
+    }
 }
 
 /// The manager of the services, and each service by its name.
@@ -274,6 +310,8 @@ pub struct Backup {
     pub remote_options: BTreeMap<String, String>,
     /// How long local sets stay.
     pub keep: Option<Span>,
+    /// How long single parts stay when it is not as long as the set: `cache`.
+    pub keep_parts: BTreeMap<String, Span>,
     /// How long remote sets stay.
     pub keep_remote: Option<Span>,
     /// How many verified sets stay whatever their age.
@@ -332,6 +370,251 @@ impl Threshold {
     pub fn limit(&self) -> Limit {
         Limit { warn: self.warn, alarm: self.alarm, below: self.below }
     }
+}
+
+/// An alert rule: what is computed, what it must not reach, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rule {
+    /// What it tells people.
+    pub summary: String,
+    /// The rule of the manual it stands for: `AH-01.2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// What is computed from the series.
+    pub kind: RuleKind,
+    /// The series, as a Prometheus selector: `up{job="shop"}`.
+    pub series: String,
+    /// What it is divided by, for `ratio`, `share` and `used`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<String>,
+    /// Which quantile, for `quantile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<f64>,
+    /// Over which time rates are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
+    /// The labels that stay apart; all others are summed up.
+    pub by: Vec<String>,
+    /// What the result is multiplied with before it is compared: 100 for per cent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// It alarms above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub above: Option<f64>,
+    /// It alarms below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub below: Option<f64>,
+    /// The rate per second (observations for `quantile`, totals for `ratio`) under which nothing can be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<f64>,
+    /// How long it must hold.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Span>,
+    /// How long the series may be absent before that is an alarm of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_data: Option<Span>,
+    /// `warning` or `critical`.
+    pub level: String,
+    /// `sev1` to `sev5`.
+    pub severity: String,
+    /// Whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+}
+
+/// What a rule computes from its series before it compares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleKind {
+    /// The newest value is 0.
+    Down,
+    /// The newest value, summed up by `by` when that is given.
+    #[default]
+    Value,
+    /// The increase per second over the window, summed up.
+    Rate,
+    /// The summed rate of the series over the summed rate of `total`.
+    Ratio,
+    /// The newest value over that of `total` with the same labels; nothing where `total` is 0.
+    Share,
+    /// One minus the share: what is in use, from what is free.
+    Used,
+    /// One minus the mean rate: what is busy, from the seconds idle.
+    Busy,
+    /// The quantile of a histogram over the window, summed up by its bounds.
+    Quantile,
+}
+
+/// When a runbook runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// The runbook, when the schedule is not called like it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
+    /// At these moments of the calendar: `0 9 * * *`, `@daily`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Again after this long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+    /// The zone of `cron`, when not the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// The parameters of the run.
+    pub params: BTreeMap<String, Value>,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// The procedures of the manuals it serves.
+    pub serves: Vec<String>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { runbook: None, cron: None, every: None, timezone: None, params: BTreeMap::new(), enabled: true, serves: Vec::new() }
+    }
+}
+
+/// What may be repaired without asking, and how often.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Remediation {
+    /// The runbook that repairs.
+    pub runbook: String,
+    /// The rules or metrics that call for it.
+    pub when: Vec<String>,
+    /// The services it may act on; no others.
+    pub services: Vec<String>,
+    /// `observe` records what it would do, `act` does it.
+    pub mode: RemediationMode,
+    /// How long the alarm must hold first.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Span>,
+    /// How long it leaves a service alone after acting on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Span>,
+    /// How often it acts within `per`; after that it is a person's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u32>,
+    /// The time the budget is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per: Option<Span>,
+    /// The parameters of the run.
+    pub params: BTreeMap<String, Value>,
+}
+
+/// Whether a remediation acts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemediationMode {
+    /// It records what it would do.
+    #[default]
+    Observe,
+    /// It does it.
+    Act,
+}
+
+/// How far a service may be scaled.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scaling {
+    /// The fewest replicas.
+    pub min: u32,
+    /// The most replicas.
+    pub max: u32,
+    /// How many at once.
+    pub step: u32,
+    /// The metric that decides; each of several must agree to scale down, one is enough to scale up.
+    pub metrics: Vec<String>,
+    /// Beyond it, more.
+    pub up: f64,
+    /// Below it, fewer.
+    pub down: f64,
+    /// How long it must hold.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Span>,
+    /// How long nothing changes after a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Span>,
+    /// The object that scales it already, which is then respected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+/// A machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    /// Its name or address.
+    pub address: String,
+    /// The user to log in as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What it is for: `web`, `database`, `monitor`.
+    pub role: String,
+}
+
+/// Upkeep of data.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Maintenance {
+    /// When it may disturb, as cron of its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
+    /// How long the window is open.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Span>,
+    /// Old rows that go, by table.
+    pub purge: BTreeMap<String, Purge>,
+    /// Indexes that must exist, by name.
+    pub indexes: BTreeMap<String, Index>,
+    /// Files that go, by what they are.
+    pub cleanup: BTreeMap<String, Cleanup>,
+    /// How many releases' images stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_images: Option<u32>,
+}
+
+/// Old rows of a table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Purge {
+    /// The column with the time of a row.
+    pub column: String,
+    /// How long rows stay after it.
+    pub keep: Span,
+    /// How many rows go in one transaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// Whether they are written to the backup first.
+    pub archive: bool,
+}
+
+/// An index that must exist.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Index {
+    /// Its table.
+    pub table: String,
+    /// Its columns or expressions, in order.
+    pub columns: Vec<String>,
+    /// `btree`, `gin`, `brin`; the server's usual one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Which rows, as SQL.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+}
+
+/// Files that go after a while.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cleanup {
+    /// Which, as a pattern with an absolute directory.
+    pub path: String,
+    /// How long they stay after they were last written.
+    pub keep: Span,
 }
 
 /// A severity of the system's own scale.
@@ -447,4 +730,18 @@ pub enum Contact {
         #[serde(default)]
         reach: String,
     },
+}
+
+impl Contact {
+    /// The contact that gets what this one can not deliver.
+    pub fn fallback(&self) -> Option<&String> {
+        match self {
+            Self::Email { fallback, .. }
+            | Self::Slack { fallback, .. }
+            | Self::Dingtalk { fallback, .. }
+            | Self::Webhook { fallback, .. }
+            | Self::Sms { fallback, .. } => fallback.as_ref(),
+            Self::Person { .. } => None,
+        }
+    }
 }

@@ -1,0 +1,30 @@
+//! Settings and systems: found, read, overlaid and checked, with the place of everything that is wrong.
+//!
+//! Knows files and the environment; knows nothing of scripts, stores and networks. Everything it
+//! complains about is collected, so that one reading shows all that is wrong with a file.
+
+mod environment;
+mod guard;
+mod keys;
+mod metrics;
+mod names;
+mod node;
+mod project;
+mod secret;
+mod settings;
+mod state;
+mod systems;
+mod typed;
+mod validate;
+
+pub use environment::Environment;
+pub use keys::{KEYS, Key, KeyKind};
+pub use metrics::{METRICS, Metric};
+pub use project::{FILE, Flags, Origin, Project};
+pub use secret::SecretSource;
+pub use settings::{Limits, Policy, Retention, Sandbox, Settings};
+pub use state::state_dir;
+pub use systems::{BUILTIN, Loaded, Problems, Systems};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! `runbook.toml`, read. The defaults stand in [`KEYS`](crate::config::KEYS), not here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::SecretSource;
+use crate::model::{Size, Span};
+
+/// The settings of `runbook.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The system of a run that names none.
+    pub default_system: String,
+    /// The language of messages to people: `en` or `zh`.
+    pub language: String,
+    /// The directory of the runbooks and of `systems/`, relative to this file.
+    pub runbooks: String,
+    /// `auto` uses what the kernel offers, `strict` refuses to run when it offers too little.
+    pub sandbox: Sandbox,
+    /// What runbooks may touch.
+    pub policy: Policy,
+    /// What a run may use.
+    pub limits: Limits,
+    /// How long things stay.
+    pub retention: Retention,
+    /// Where secrets come from, by name.
+    pub secrets: BTreeMap<String, SecretSource>,
+}
+
+/// What runbooks may touch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// What runbooks may touch at most; what their headers ask for when absent.
+    pub allow: Option<BTreeMap<String, Value>>,
+    /// What no runbook may touch, whatever else is allowed.
+    pub deny: BTreeMap<String, Value>,
+    /// Whether a header that asks for more than was approved waits for a person.
+    pub pin: bool,
+}
+
+/// What a run may use.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The memory of a worker, unless its header asks for another amount.
+    pub memory: Size,
+    /// How long a run may take, unless its header says otherwise.
+    pub timeout: Span,
+    /// The output that is kept of a run.
+    pub output: Size,
+    /// The processes of a worker.
+    pub processes: u32,
+    /// The open files of a worker.
+    pub files: u32,
+    /// The runs the daemon has at the same time; more wait.
+    pub runs: u32,
+}
+
+/// How long things stay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// How long the record of a run stays.
+    pub runs: Span,
+    /// How long the logs and artefacts of a run stay.
+    pub logs: Span,
+    /// How long measured values stay.
+    pub samples: Span,
+    /// How many runs of each runbook stay whatever their age.
+    pub keep_min: u32,
+}
+
+/// How much the sandbox must be able to enforce.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sandbox {
+    /// What the kernel offers.
+    #[default]
+    Auto,
+    /// Everything, or nothing runs.
+    Strict,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::{Environment, Flags, KEYS, Project};
+
+    fn fields(value: &Value, before: &str, all: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(entries) if !entries.is_empty() => {
+                for (key, value) in entries {
+                    fields(value, &format!("{before}{}{key}", if before.is_empty() { "" } else { "." }), all);
+                }
+            }
+            _ => drop(all.insert(before.to_owned())),
+        }
+    }
+
+    #[test]
+    fn the_table_of_keys_is_the_fields_of_the_settings() {
+        let settings = Settings { secrets: [("NAME".to_owned(), SecretSource::default())].into(), ..Settings::default() };
+        let mut all = BTreeSet::new();
+        fields(&serde_json::to_value(settings).unwrap(), "", &mut all);
+        assert_eq!(all, KEYS.iter().map(|key| key.name.to_owned()).collect());
+    }
+
+    #[test]
+    fn the_help_of_each_key_is_the_comment_of_its_field() {
+        let source = concat!(include_str!("settings.rs"), include_str!("secret.rs"));
+        for key in KEYS {
+            let field = key.name.rsplit('.').next().unwrap();
+            let comment = format!("/// {}\n    pub {field}: ", key.help);
+            assert!(source.contains(&comment), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_table() {
+        let settings = Project::builtin(&Environment::default(), &Flags::default()).unwrap().settings;
+        assert_eq!((settings.limits.memory, settings.limits.timeout), (Size(512 << 20), Span::secs(3600)));
+        assert_eq!((settings.default_system.as_str(), settings.policy.allow), ("host", None));
+    }
+}
