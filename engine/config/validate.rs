@@ -357,9 +357,13 @@ impl Check<'_> {
                 self.secret(&["contacts", name, "secret"], secret.as_ref());
                 self.url(&["contacts", name, "url"], url);
             }
-            Contact::Slack { url, .. } | Contact::Webhook { url, .. } | Contact::Sms { url, .. } => {
+            Contact::Sms { url, to, .. } => {
                 self.url(&["contacts", name, "url"], url);
+                if to.is_empty() {
+                    self.wrong(&["contacts", name, "to"], "it goes to nobody", "");
+                }
             }
+            Contact::Slack { url, .. } | Contact::Webhook { url, .. } => self.url(&["contacts", name, "url"], url),
             Contact::Person { .. } => {}
         }
     }
