@@ -218,7 +218,10 @@ fn unite(lower: &Node, upper: &mut Node, problems: &mut Vec<Error>) {
 fn check(root: &Node, settings: &Settings, problems: &mut Vec<Error>) {
     let mut wrong = |path: &[&str], message: String, hint: &str| {
         let place = root.at(path).unwrap_or(root).place.clone();
-        problems.push(Error::new(Kind::Config, message).hint(hint).at(place));
+        // A value that is of the wrong type stands at nothing here; that was told already.
+        if !problems.iter().any(|error| error.at.as_ref() == Some(&place)) {
+            problems.push(Error::new(Kind::Config, message).hint(hint).at(place));
+        }
     };
     if !matches!(settings.language.as_str(), "en" | "zh") {
         wrong(&["language"], format!("`language`: found `{}`", settings.language), "there are `en` and `zh`");
@@ -242,4 +245,112 @@ fn check(root: &Node, settings: &Settings, problems: &mut Vec<Error>) {
 /// Reads a settings or system file that nobody else may write.
 pub(super) fn file(path: &Path) -> crate::error::Result<String> {
     guard::read(path, Care::Settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Span;
+
+    /// A machine with a project, a user and files for everybody.
+    struct Place {
+        dir: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(dir.path().join("project/deep/below")).unwrap();
+            for (name, text) in files {
+                let path = dir.path().join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            Self { dir }
+        }
+
+        fn find_with(&self, variables: &[(&str, &str)], set: &[(&str, &str)]) -> Result<Project, Problems> {
+            let home = self.dir.path().join("home");
+            let home = [("HOME", home.to_str().unwrap())];
+            let environment = home.iter().chain(variables).copied().collect();
+            let set = set.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            let flags = Flags { directory: self.dir.path().join("project/deep/below"), config: None, set };
+            Project::find_in(&self.dir.path().join("etc"), &environment, &flags)
+        }
+
+        fn find(&self) -> Result<Project, Problems> {
+            self.find_with(&[], &[])
+        }
+    }
+
+    const USER: &str = "home/.config/runbook/runbook.toml";
+
+    #[test]
+    fn the_nearest_file_above_is_the_project() {
+        let place = Place::new(&[("project/runbook.toml", "language = \"zh\""), ("runbook.toml", "language = \"en\"")]);
+        let project = place.find().unwrap();
+        assert_eq!((project.root, project.settings.language.as_str()), (place.dir.path().join("project"), "zh"));
+    }
+
+    #[test]
+    fn without_a_project_it_is_the_users_and_then_the_machines() {
+        let place = Place::new(&[(USER, ""), ("etc/runbook.toml", "")]);
+        assert_eq!(place.find().unwrap().root, place.dir.path().join("home/.config/runbook"));
+        let place = Place::new(&[("etc/runbook.toml", "")]);
+        assert_eq!(place.find().unwrap().root, place.dir.path().join("etc"));
+    }
+
+    #[test]
+    fn each_value_comes_from_the_highest_that_has_it_and_says_so() {
+        let place = Place::new(&[
+            ("etc/runbook.toml", "[limits]\nmemory = \"1GiB\"\ntimeout = \"2h\"\nruns = 2\nfiles = 99\n"),
+            (USER, "limits.timeout = \"3h\"\nlimits.runs = 3\nlimits.files = 98\n"),
+            ("project/runbook.toml", "limits.runs = 5\nlimits.files = 97\n"),
+        ]);
+        let project = place.find_with(&[("RUNBOOK_LIMITS_FILES", "96"), ("RUNBOOK_LANGUAGE", "zh")], &[("language", "en")]).unwrap();
+        let limits = &project.settings.limits;
+        assert_eq!((limits.memory.0, limits.timeout, limits.runs, limits.files), (1 << 30, Span::secs(10_800), 5, 96));
+        assert_eq!(project.origins["limits.memory"], Origin::Machine(place.dir.path().join("etc/runbook.toml")));
+        assert_eq!(project.origins["limits.runs"], Origin::Project(place.dir.path().join("project/runbook.toml")));
+        assert_eq!(project.origins["limits.files"], Origin::Environment("RUNBOOK_LIMITS_FILES".to_owned()));
+        assert_eq!((&project.origins["language"], &project.origins["sandbox"]), (&Origin::Flag, &Origin::Default));
+    }
+
+    #[test]
+    fn a_project_can_not_lift_what_the_machine_denies() {
+        let place = Place::new(&[
+            ("etc/runbook.toml", "[policy]\npin = true\n[policy.deny]\nexec = [\"/bin/sh\"]\nfs = { write = [\"/etc\"] }\n"),
+            ("project/runbook.toml", "[policy]\npin = false\n[policy.deny]\nexec = [\"/bin/rm\"]\nfs = { write = [] }\n"),
+        ]);
+        let policy = place.find().unwrap().settings.policy;
+        assert_eq!(json!(policy.deny), json!({ "exec": ["/bin/rm", "/bin/sh"], "fs": { "write": ["/etc"] } }));
+        assert!(policy.pin);
+    }
+
+    #[test]
+    fn everything_wrong_with_the_settings_is_told_with_its_place() {
+        let text = "langage = \"en\"\n[limits]\nmemory = \"lots\"\nruns = 0\n[secrets.db]\nfile = \"a\"\nenv = \"B\"\n";
+        let place = Place::new(&[("project/runbook.toml", text)]);
+        let problems = place.find_with(&[("RUNBOOK_LIMITS_PROCESSES", "many")], &[]).unwrap_err();
+        let file = format!("{}/", place.dir.path().join("project").display());
+        let all: Vec<String> = problems.errors.iter().map(|error| error.to_string().replace(&file, "")).collect();
+        assert_eq!(
+            all,
+            [
+                "$RUNBOOK_LIMITS_PROCESSES: `limits.processes`: found string \"many\", expected a whole number",
+                "runbook.toml:1:1: unknown key `langage`",
+                "runbook.toml:3:10: `limits.memory`: `lots` is not a size",
+                "runbook.toml:4:8: `limits.runs`: found 0, expected at least 1",
+                "runbook.toml:5:1: `secrets.db` has 2 places it comes from, expected one",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_named_file_that_is_not_there_is_an_error_and_no_default() {
+        let place = Place::new(&[]);
+        let flags = Flags { directory: place.dir.path().to_owned(), config: Some("other.toml".into()), ..Flags::default() };
+        let problems = Project::find_in(place.dir.path(), &Environment::default(), &flags).unwrap_err();
+        assert!(problems.errors[0].message.contains("can not read"), "{problems:?}");
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::error::Error;
 use crate::model::Span;
-use crate::model::system::Contact;
+use crate::model::system::{Contact, Manager};
 
 /// A directory of system files.
 struct Lab {
@@ -63,7 +63,7 @@ pasword = \"x\"
 manager = \"compos\"
 [services.api]
 replicas = \"two\"
-needs = [\"db\", 7]
+needs = [7, \"db\", 8]
 ";
     assert_eq!(
         complaints(text),
@@ -73,8 +73,9 @@ needs = [\"db\", 7]
             "6:1: unknown key `databases.main.pasword`",
             "9:11: `services.manager`: found `compos`",
             "11:12: `services.api.replicas`: found string \"two\", expected a whole number",
-            "12:10: `services.api.needs.0`: there is no `services.db`",
-            "12:16: `services.api.needs.1`: found integer `7`, expected text",
+            "12:10: `services.api.needs.0`: found integer `7`, expected text",
+            "12:13: `services.api.needs.1`: there is no `services.db`",
+            "12:19: `services.api.needs.2`: found integer `8`, expected text",
         ]
     );
 }
@@ -92,14 +93,28 @@ fn misspelt_names_get_the_name_that_was_meant() {
 #[test]
 fn the_place_is_exact_behind_tags_and_after_wide_characters() {
     assert_eq!(complaints("paths = { \"日志\" = \"/值班/日志\", tmp = \"tmp\" }\n")[0].split(": ").next(), Some("1:34"));
-    let text =
-        "[contacts.ops]\nkind = \"email\"\nto = \"a@b\"\nserver = \"smtp://x\"\n\n[contacts.sms]\nkind = \"sma\"\nurl = \"http://x\"\n";
+    let text = "\
+[contacts.ops]
+kind = \"email\"
+to = \"a@b\"
+from = 5
+
+[contacts.sms]
+kind = \"sma\"
+url = \"http://x\"
+
+[contacts.mail]
+kind = \"email\"
+to = []
+from = \"\"
+";
     assert_eq!(
         complaints(text),
         [
-            "1:11: `contacts.ops` has no `from`",
             "3:6: `contacts.ops.to`: found string \"a@b\", expected a list",
-            "7:8: `contacts.sms.kind`: found `sma`"
+            "4:8: `contacts.ops.from`: found integer `5`, expected text",
+            "7:8: `contacts.sms.kind`: found `sma`",
+            "10:11: `contacts.mail` has no `server`",
         ]
     );
 }
@@ -362,4 +377,107 @@ fn ai_hub_is_as_its_manual_says() {
     assert_eq!(system.severity["sev1"].label, "P0");
     assert!(matches!(&system.contacts["slack"], Contact::Slack { fallback: Some(name), .. } if name == "mail"));
     assert_eq!(system.json()["databases"]["main"]["password"], json!("***"));
+}
+
+#[test]
+fn the_other_systems_are_as_their_manuals_say() {
+    let notebook = builtin("ai-notebook").system;
+    let backup = notebook.backup.unwrap();
+    assert_eq!(
+        (backup.dir.as_str(), backup.rpo, backup.rto),
+        ("/opt/backups/ai-notebook", Some(Span::secs(3600)), Some(Span::secs(14_400)))
+    );
+
+    let education = builtin("education").system;
+    assert!(education.databases.values().all(|database| database.port == 5433));
+    assert_eq!((education.caches["main"].port, education.services.manager), (6380, Manager::Systemd));
+
+    let football = builtin("football").system;
+    assert_eq!((football.severity["sev1"].label.as_str(), football.severity["sev1"].escalate), ("P1", Some(Span::secs(900))));
+    assert_eq!(football.backup.unwrap().keep_parts["cache"], Span::secs(7 * 86_400));
+
+    let presales = builtin("fin-pre-assist").system;
+    let connections = &presales.thresholds["db_connections"];
+    assert_eq!((connections.target, connections.warn, connections.alarm), (Some(150.0), Some(150.0), Some(180.0)));
+    assert_eq!((presales.severity["sev4"].label.as_str(), presales.scaling["backend"].max), ("P4", 5));
+}
+
+#[test]
+fn the_29_alert_rules_of_the_manuals_are_there() {
+    let mut all = Vec::new();
+    for (name, _) in BUILTIN {
+        let system = builtin(name).system;
+        assert!(system.rules.values().all(|rule| rule.no_data.is_some()), "{name}: silence of a series is told");
+        all.extend(system.rules.into_values().filter_map(|rule| rule.source));
+    }
+    all.sort();
+    let counts = [("AH-01", 6), ("ED-23", 6), ("FB-09", 5), ("FP-09", 9), ("NB-09", 3)];
+    let wanted: Vec<String> = counts.iter().flat_map(|(group, count)| (1..=*count).map(move |rule| format!("{group}.{rule}"))).collect();
+    assert_eq!(all, wanted);
+}
+
+#[test]
+fn what_every_system_of_the_manuals_must_have_is_there() {
+    for (name, _) in BUILTIN.iter().filter(|(name, _)| *name != "host") {
+        let system = builtin(name).system;
+        for (of, service) in system.databases.iter().filter_map(|(of, database)| Some((of, database.service.as_ref()?))) {
+            assert!(system.services.each.contains_key(service), "{name}: databases.{of}");
+        }
+        for (of, service) in system.endpoints.iter().filter_map(|(of, endpoint)| Some((of, endpoint.service.as_ref()?))) {
+            assert!(system.services.each.contains_key(service), "{name}: endpoints.{of}");
+        }
+        assert_eq!((system.language.as_str(), system.timezone.as_str()), ("zh", "Asia/Shanghai"), "{name}");
+        let unrouted: Vec<&String> = system.severity.keys().filter(|severity| !system.routes.contains_key(*severity)).collect();
+        assert!(unrouted.is_empty(), "{name}: {unrouted:?} would reach nobody");
+        assert!(system.backup.is_some_and(|backup| backup.keep_min.is_some()), "{name}");
+    }
+}
+
+#[test]
+fn the_overlays_of_the_lab_load() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/systems");
+    let environment: Environment = [("RUNBOOK_LAB_STATE", "/srv/lab")].into_iter().collect();
+    for name in ["ai-hub", "ai-notebook", "education", "football", "fin-pre-assist"] {
+        let loaded = Systems::new(&directory, &environment).load(name).unwrap_or_else(|problems| panic!("{name}: {:#?}", problems.errors));
+        assert_eq!((loaded.system.environment.as_str(), loaded.warnings.len()), ("lab", 0), "{name}");
+        let outside = loaded.system.databases.values().filter(|database| database.host != "127.0.0.1").count();
+        assert_eq!(outside, 0, "{name}: a test must not reach a real system");
+        assert!(loaded.system.backup.unwrap().dir.starts_with("/srv/lab/"), "{name}");
+    }
+}
+
+/// Each example of the guide is a system by itself, or a settings file when it says so.
+#[test]
+fn the_examples_of_the_guide_load() {
+    let guide = include_str!("../../docs/guide/systems.md");
+    let blocks: Vec<&str> = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() > 15, "{}", blocks.len());
+    let environment: Environment = [("BUCKET", "shop")].into_iter().collect();
+    for block in blocks {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = block.starts_with("# runbook.toml");
+        std::fs::write(dir.path().join(if settings { FILE } else { "it.toml" }), block).unwrap();
+        let problems = if settings {
+            Project::find(&environment, &Flags { directory: dir.path().to_owned(), ..Flags::default() }).err()
+        } else {
+            Systems::new(dir.path(), &environment).load("it").err()
+        };
+        assert_eq!(problems.map(|problems| problems.errors), None, "{block}");
+    }
+}
+
+#[test]
+fn the_guide_names_every_table_and_every_metric() {
+    let guide = include_str!("../../docs/guide/systems.md");
+    let tables = serde_json::to_value(crate::model::System {
+        backup: Some(Default::default()),
+        release: Some(Default::default()),
+        ..Default::default()
+    });
+    for table in tables.unwrap().as_object().unwrap().keys().filter(|key| *key != "name") {
+        assert!(guide.contains(&format!("`{table}`")) || guide.contains(&format!("\n{table} = ")), "{table}");
+    }
+    for metric in METRICS {
+        assert!(guide.contains(&format!("| `{}` | {} | {} |", metric.name, metric.unit, metric.help)), "{}", metric.name);
+    }
 }

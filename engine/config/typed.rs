@@ -17,27 +17,61 @@ const TAG: &str = "kind";
 /// Reads a type; what does not fit is told and stays at its default.
 pub(super) fn read<T: DeserializeOwned + Default>(root: &Node, problems: &mut Vec<Error>) -> T {
     let mut left = root.clone();
+    let mut taken: Vec<Path> = Vec::new();
     loop {
         let complaint = match serde_json::from_value::<T>(left.json()) {
             Ok(value) => return value,
             Err(error) => error.to_string(),
         };
         let path = culprit::<T>(&left, &complaint);
-        problems.push(describe(&left, &path, &complaint));
-        if left.take(&path).is_none() {
+        // What was taken out for another reason is not missing.
+        let gone = missing(&complaint).is_some_and(|field| taken.contains(&[&path[..], &[field.to_owned()]].concat()));
+        if !gone {
+            problems.push(describe(&left, &path, &complaint));
+        }
+        if !leave_out::<T>(&mut left, &path, &complaint) {
             return T::default();
         }
+        taken.push(path);
     }
+}
+
+/// Takes a node out. The item of a list is exchanged for one that fits, so that those after it keep their numbers.
+fn leave_out<T: DeserializeOwned>(left: &mut Node, path: &[String], complaint: &str) -> bool {
+    let Some((_, parent)) = path.split_last() else { return false };
+    if !matches!(left.at(parent).map(|node| &node.data), Some(Data::List(_))) {
+        return left.take(path).is_some();
+    }
+    for stand_in in [json!(""), json!(0)] {
+        if draws::<T>(wrap(left, path, stand_in.clone()), complaint) {
+            continue;
+        }
+        if let Some(item) = left.at_mut(path) {
+            item.data = Data::Plain(stand_in);
+            return true;
+        }
+    }
+    left.take(parent).is_some()
+}
+
+/// Whether a file draws this complaint.
+fn draws<T: DeserializeOwned>(file: Value, complaint: &str) -> bool {
+    serde_json::from_value::<T>(file).is_err_and(|error| error.to_string() == complaint)
+}
+
+/// The field that a complaint misses.
+fn missing(complaint: &str) -> Option<&str> {
+    complaint.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
 /// The deepest node that draws the complaint when everything beside it is gone.
 fn culprit<T: DeserializeOwned>(root: &Node, complaint: &str) -> Path {
-    let draws = |value: Value| serde_json::from_value::<T>(value).is_err_and(|error| error.to_string() == complaint);
+    let draws = |file: Value| draws::<T>(file, complaint);
     let mut path = Path::new();
     while let Some(here) = root.at(&path) {
         let tagged = root.text(&[&path[..], &[TAG.to_owned()]].concat()).is_some();
         if draws(alone(root, &path, true)) {
-            if tagged && !complaint.starts_with("missing field") && !draws(alone(root, &path, false)) {
+            if tagged && missing(complaint).is_none() && !draws(alone(root, &path, false)) {
                 path.push(TAG.to_owned());
             }
             break;
@@ -92,8 +126,8 @@ fn describe(root: &Node, path: &[String], complaint: &str) -> Error {
         let found = names.next().unwrap_or_default();
         return suggest(Error::new(Kind::Config, format!("unknown key `{name}`")), found, names).at(node.key.clone());
     }
-    if let Some(field) = complaint.strip_prefix("missing field ") {
-        return Error::new(Kind::Config, format!("`{name}` has no {field}")).at(node.key.clone());
+    if let Some(field) = missing(complaint) {
+        return Error::new(Kind::Config, format!("`{name}` has no `{field}`")).at(node.key.clone());
     }
     if let Some(rest) = complaint.strip_prefix("unknown variant ") {
         let mut names = rest.split('`').skip(1).step_by(2);

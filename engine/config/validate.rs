@@ -305,7 +305,7 @@ impl Check<'_> {
         match (rule.kind, rule.above, rule.below) {
             (RuleKind::Down, None, None) => {}
             (RuleKind::Down, ..) => {
-                self.wrong(&["rules", name], "`down` is 0 and has no limit of its own", "leave `above` and `below` out")
+                self.wrong(&["rules", name], "`down` is 0 and has no limit of its own", "leave `above` and `below` out");
             }
             (_, Some(_), None) | (_, None, Some(_)) => {}
             _ => self.wrong(&["rules", name], "expected one of `above` and `below`", ""),
@@ -357,9 +357,13 @@ impl Check<'_> {
                 self.secret(&["contacts", name, "secret"], secret.as_ref());
                 self.url(&["contacts", name, "url"], url);
             }
-            Contact::Slack { url, .. } | Contact::Webhook { url, .. } | Contact::Sms { url, .. } => {
+            Contact::Sms { url, to, .. } => {
                 self.url(&["contacts", name, "url"], url);
+                if to.is_empty() {
+                    self.wrong(&["contacts", name, "to"], "it goes to nobody", "");
+                }
             }
+            Contact::Slack { url, .. } | Contact::Webhook { url, .. } => self.url(&["contacts", name, "url"], url),
             Contact::Person { .. } => {}
         }
     }

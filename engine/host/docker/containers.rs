@@ -285,7 +285,7 @@ impl Docker {
 
     /// The states of these containers; one that went away meanwhile is left out.
     pub(in crate::host) async fn states(&self, found: Vec<Found>) -> Result<Vec<Container>> {
-        let look = |found: Found| async move { Ok(self.look(&found).await?.map(|inspected| container(&found, &inspected))) };
+        let look = |found: Found| async move { Ok::<_, Error>(self.look(&found).await?.map(|inspected| container(&found, &inspected))) };
         let states: Vec<Option<Container>> = stream::iter(found).map(look).buffered(AT_ONCE).try_collect().await?;
         Ok(states.into_iter().flatten().collect())
     }

@@ -169,7 +169,7 @@ async fn get_over(stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Re
         let response = sender.send_request(request).await.map_err(|error| remote(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), BODY_BYTES).collect().await;
-        Ok((status, body.map_err(|error| Error::new(Kind::Remote, format!("the docker engine: {error}")))?.to_bytes()))
+        Ok::<_, Error>((status, body.map_err(|error| Error::new(Kind::Remote, format!("the docker engine: {error}")))?.to_bytes()))
     };
     // The exchange owns the sender; when it is over the connection ends too.
     let (answer, _) = tokio::join!(exchange, connection);
