@@ -55,6 +55,15 @@ struct Inner {
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
+/// A name that is still being looked up would hold the end of the run back.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(Ok(runtime)) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Ctx {
     /// A context for one run.
     pub fn new(

@@ -281,7 +281,8 @@ impl Permissions {
     ///
     /// `denied`, naming the network.
     pub fn check_address(&self, grant: &Grant, host: &str, address: IpAddr) -> Result<()> {
-        if network::is_public(address) || grant.networks.contain(address) || network::is_literal(host, address) {
+        let is_granted_itself = pattern::host_of(&grant.object).is_some_and(|granted| network::is_literal(&granted, address));
+        if network::is_public(address) || grant.networks.contain(address) || is_granted_itself {
             return Ok(());
         }
         Err(Error::new(Kind::Denied, format!("`{host}` resolves to `{address}`, which is {}", network::describe(address)))
@@ -487,6 +488,24 @@ mod tests {
         assert!(capped.check(&Access::path("read", Path::new("/srv/data/x"))).is_ok());
         assert!(capped.check(&Access::path("read", Path::new("/srv/keys/x"))).is_err());
         assert!(capped.check(&Access::path("read", Path::new("/srv/other"))).is_err());
+    }
+
+    #[test]
+    fn a_private_address_needs_its_own_grant_or_its_network() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let check = |entry: &str, host: &str, to: &str| {
+            let permissions = permissions(json!({ "http": [entry] }));
+            let grant = permissions.allow[0].clone();
+            permissions.check_address(&grant, host, address(to)).is_ok()
+        };
+        assert!(check("http://127.0.0.1:8000", "127.0.0.1", "127.0.0.1"));
+        assert!(check("http://localhost:8000", "localhost", "::1"));
+        assert!(check("http://api.test @loopback", "api.test", "127.0.0.1"));
+        assert!(check("http://*", "api.test", "1.1.1.1"));
+        for (entry, host) in [("http://*", "127.0.0.1"), ("http://*", "localhost"), ("*", "127.0.0.1"), ("http://api.test", "api.test"), ("http://localhost*", "localhost")] {
+            assert!(!check(entry, host, "127.0.0.1"), "{entry} {host}");
+        }
+        assert!(!check("http://localhost", "localhost", "10.0.0.1"));
     }
 
     #[test]

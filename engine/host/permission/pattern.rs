@@ -50,6 +50,14 @@ pub(super) fn url(pattern: &str, url: &Url) -> bool {
     port_matches && word(&normal_host(name), host) && (word(path, &path_and_query) || path == "/" && path_and_query == "/")
 }
 
+/// The one host a pattern is for; none when it has a `*`.
+pub(super) fn host_of(pattern: &str) -> Option<String> {
+    let rest = pattern.split_once("://").map_or(pattern, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let (host, _) = split_port(authority);
+    (!host.is_empty() && !host.contains('*')).then(|| normal_host(host))
+}
+
 /// The host as `url` writes it, so that every spelling of an address is one.
 fn normal_host(host: &str) -> String {
     if host.contains('*') {
