@@ -87,18 +87,22 @@ fn printed(program: &str, arguments: &[String]) -> Result<String> {
     let failed = |error: std::io::Error| Error::because(Kind::Config, format!("can not start `{program}`"), &error);
     let mut child = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let output = child.stdout.take().expect("its output is a pipe");
-    let reader = std::thread::spawn(move || {
+    let (sender, printed) = std::sync::mpsc::channel();
+    // Not joined: a grandchild may keep the pipe open for ever. It ends with the pipe, and holds nothing of ours.
+    std::thread::spawn(move || {
         let mut text = String::new();
-        output.take(LONGEST).read_to_string(&mut text).map(|_| text)
+        // Nobody listens any more after the deadline.
+        let _ = sender.send(output.take(LONGEST).read_to_string(&mut text).map(|_| text));
     });
+    let answer = printed.recv_timeout(PATIENCE);
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
         match child.try_wait().map_err(failed)? {
             Some(status) => break status,
-            None if Instant::now() >= deadline => {
+            None if answer.is_err() || Instant::now() >= deadline => {
                 child.kill().map_err(failed)?;
                 child.wait().map_err(failed)?;
-                return Err(Error::new(Kind::Timeout, format!("`{program}` printed nothing within {} s", PATIENCE.as_secs())));
+                return Err(Error::new(Kind::Timeout, format!("`{program}` did not end within {} s", PATIENCE.as_secs())));
             }
             None => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -106,9 +110,10 @@ fn printed(program: &str, arguments: &[String]) -> Result<String> {
     if !status.success() {
         return Err(Error::new(Kind::Config, format!("`{program}` ended with {status}")));
     }
-    match reader.join() {
+    match answer {
         Ok(Ok(text)) => Ok(text),
-        _ => Err(Error::new(Kind::Config, format!("what `{program}` printed is not text"))),
+        Ok(Err(_)) => Err(Error::new(Kind::Config, format!("what `{program}` printed is not text"))),
+        Err(_) => Err(Error::new(Kind::Timeout, format!("`{program}` ended, but something it started keeps its output open"))),
     }
 }
 

@@ -161,7 +161,7 @@ impl<'e> Systems<'e> {
             let names = self.names();
             return Err(suggest(Error::new(Kind::Usage, format!("there is no system `{name}`")), name, names.iter().map(String::as_str)));
         };
-        Ok(problems.parse(&format!("builtin/{name}.toml"), text))
+        Ok(problems.parse(&format!("built-in/{name}.toml"), text))
     }
 }
 

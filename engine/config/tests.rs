@@ -312,7 +312,7 @@ fn a_file_may_extend_the_built_in_system_of_its_own_name() {
     let loaded = lab.load("host").unwrap();
     assert_eq!(loaded.system.title, "My machine");
     assert!(loaded.system.thresholds.contains_key("cpu"));
-    assert_eq!(loaded.files[1], "builtin/host.toml");
+    assert_eq!(loaded.files[1], "built-in/host.toml");
 }
 
 #[test]
