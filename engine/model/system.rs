@@ -108,7 +108,7 @@ fn mask(value: &mut Value) {
 pub struct Services {
     /// What runs them.
     pub manager: Manager,
-    /// The compose project.
+    /// The compose project; what compose makes of `directory` when absent, see [`Services::compose_project`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub project: String,
     /// The compose files, relative to `directory`.
@@ -127,6 +127,19 @@ pub struct Services {
     /// Each service by its name.
     #[serde(flatten)]
     pub each: BTreeMap<String, Service>,
+}
+
+impl Services {
+    /// The compose project: the one that is named, or the name of the directory without the letters
+    /// compose does not allow in one, as compose itself has it. Empty without either.
+    pub fn compose_project(&self) -> String {
+        if !self.project.is_empty() || self.manager != Manager::Compose {
+            return self.project.clone();
+        }
+        let directory = self.directory.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
+        let allowed = |letter: &char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '-' | '_');
+        directory.chars().filter(allowed).collect::<String>().trim_start_matches(['-', '_']).to_owned()
+    }
 }
 
 /// What runs the services of a system.
@@ -748,5 +761,26 @@ impl Contact {
             | Self::Sms { fallback, .. } => fallback.as_ref(),
             Self::Person { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compose_project_is_named_or_comes_from_the_directory() {
+        let services = |project: &str, directory: &str| Services {
+            manager: Manager::Compose,
+            project: project.to_owned(),
+            directory: directory.to_owned(),
+            ..Services::default()
+        };
+        for (project, directory, name) in
+            [("shop", "/opt/other", "shop"), ("", "/opt/ai-hub", "ai-hub"), ("", "/srv/_My.Shop 2/", "myshop2"), ("", "", "")]
+        {
+            assert_eq!(services(project, directory).compose_project(), name);
+        }
+        assert_eq!(Services { manager: Manager::Systemd, ..services("", "/opt/ai-hub") }.compose_project(), "");
     }
 }

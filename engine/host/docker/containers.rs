@@ -144,7 +144,7 @@ impl Found {
 
     /// Whether it is a replica of a service of this system.
     pub(in crate::host) fn is_of(&self, system: &System) -> bool {
-        !self.project.is_empty() && self.project == system.services.project && !self.one_off
+        !self.project.is_empty() && self.project == system.services.compose_project() && !self.one_off
     }
 
     /// What the system file calls it, if it does: a service may go by another name in compose.
@@ -244,7 +244,7 @@ impl Docker {
             .collect();
         let error = Error::new(Kind::NotFound, format!("there is no service or container `{name}`")).target(name);
         if system.services.each.contains_key(name) {
-            let project = &system.services.project;
+            let project = system.services.compose_project();
             return error
                 .hint(format!("service `{name}` has no container in project `{project}`: it was never started, or it was removed"));
         }
@@ -270,13 +270,11 @@ impl Docker {
     pub(super) async fn containers(&self, options: ListOptions) -> Result<Vec<Container>> {
         self.permit_any("list", "*")?;
         let system = self.ctx.system();
-        let project = options.project.unwrap_or_else(|| match system.services.project.as_str() {
-            "" => "*".to_owned(),
-            project => project.to_owned(),
-        });
+        let project = options.project.unwrap_or_else(|| system.services.compose_project());
+        let all = project.is_empty() || project == "*";
         let wanted = |found: &Found| {
             (options.all || found.state == "running")
-                && (project == "*" || found.project == project)
+                && (all || found.project == project)
                 && found.permit(self.ctx.permissions(), system, "list").is_ok()
         };
         let found: Vec<Found> = self.list().await?.into_iter().filter(wanted).collect();

@@ -66,7 +66,7 @@ mod api {
     /// permissions do not cover is left out; without any grant for `docker` it is an error.
     ///
     /// ```rhai,lab
-    /// docker::containers().all(|container| container.state == "running" && container.restarts == 0)
+    /// docker::containers().some(|container| container.service == "postgres" && container.state == "running")
     /// ```
     ///
     /// Options: `all` (exited ones too; true when absent), `project` (another compose project, or `*`). Returns a

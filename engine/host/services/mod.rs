@@ -50,7 +50,7 @@ mod api {
     /// cover them: `info` tells of them, and `problem` when they failed.
     ///
     /// ```rhai,lab
-    /// service::list().all(|one| one.problem == () && one.running == one.expected)
+    /// service::list().some(|one| one.name == "postgres" && one.running == one.expected && one.problem == ())
     /// ```
     ///
     /// Returns a list of `name`, `title`, `manager`, `expected`, `running`, `healthy` (how many; one nobody looks at counts

@@ -121,10 +121,10 @@ impl View {
 
     async fn compose(&self, names: &[&String], unexpected: bool) -> Result<Vec<ServiceState>> {
         let (system, permissions) = (self.ctx.system(), self.ctx.permissions());
-        if system.services.project.is_empty() {
+        if system.services.compose_project().is_empty() {
             return Err(Error::new(Kind::Config, format!("system `{}` names no compose project", system.name))
                 .target(&system.name)
-                .hint("add it to the system file: `[services] project = \"…\"`"));
+                .hint("add it to the system file: `[services] project = \"…\"`, or `directory`, which compose names it after"));
         }
         let docker = Docker::of(&self.ctx);
         docker.permit_any("inspect", names.first().map_or("*", |name| name))?;
