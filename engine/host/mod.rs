@@ -19,6 +19,7 @@ pub(crate) mod trust;
 pub mod value;
 
 mod docker;
+mod exec;
 mod fs;
 mod http;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
 pub const MODULES: &[HostModule] = &[
+    exec::MODULE,
     docker::MODULE,
     fs::MODULE,
     http::MODULE,
