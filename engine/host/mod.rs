@@ -34,6 +34,7 @@ mod sys;
 mod systemd;
 #[cfg(test)]
 mod testing;
+mod time;
 mod tls;
 
 pub use call::{Call, RhaiResultOf};
@@ -50,6 +51,7 @@ pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
 pub const MODULES: &[HostModule] = &[
+    time::MODULE,
     exec::MODULE,
     docker::MODULE,
     fs::MODULE,

@@ -67,7 +67,7 @@ mod api {
         let call = Call::new(&native, "exec::run")?;
         let options = call.options(options)?;
         let pipeline = prepared(&call, &[argv], &options)?;
-        let effect = Effect::new("exec::run", &summary(&pipeline, false), format!("run {}", summary(&pipeline, true)));
+        let effect = Effect::new("exec::run", summary(&pipeline, false), format!("run {}", summary(&pipeline, true)));
         let planned = client::Ended::planned();
         let ended = call.effect(effect, planned, client::run(pipeline))?;
         call.value(&ended)
@@ -94,7 +94,7 @@ mod api {
         let options = call.options(options)?;
         let stages: Vec<Array> = stages.into_iter().map(|stage| stage.into_array().unwrap_or_default()).collect();
         let pipeline = prepared(&call, &stages, &options)?;
-        let effect = Effect::new("exec::pipe", &summary(&pipeline, false), format!("run {}", summary(&pipeline, true)));
+        let effect = Effect::new("exec::pipe", summary(&pipeline, false), format!("run {}", summary(&pipeline, true)));
         let planned = client::PipeEnded::planned();
         let ended = call.effect(effect, planned, client::pipe(pipeline))?;
         call.value(&ended)
