@@ -30,6 +30,7 @@ mod redis;
 mod report;
 mod services;
 mod sql;
+mod store;
 mod sys;
 mod systemd;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
 pub const MODULES: &[HostModule] = &[
+    store::MODULE,
     time::MODULE,
     exec::MODULE,
     docker::MODULE,
