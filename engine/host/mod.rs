@@ -28,6 +28,7 @@ mod net;
 pub mod notify;
 mod redis;
 mod report;
+mod secret;
 mod services;
 mod sql;
 mod store;
@@ -41,6 +42,7 @@ mod tls;
 pub use call::{Call, RhaiResultOf};
 pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
+pub(crate) use exec::kill_descendants;
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
 pub use moment::Moment;
 pub(crate) use options::type_in_words;
@@ -52,6 +54,7 @@ pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
 pub const MODULES: &[HostModule] = &[
+    secret::MODULE,
     store::MODULE,
     time::MODULE,
     exec::MODULE,
