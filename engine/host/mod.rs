@@ -19,6 +19,7 @@ pub(crate) mod trust;
 pub mod value;
 
 mod docker;
+mod exec;
 mod fs;
 mod http;
 #[cfg(test)]
@@ -27,17 +28,21 @@ mod net;
 pub mod notify;
 mod redis;
 mod report;
+mod secret;
 mod services;
 mod sql;
+mod store;
 mod sys;
 mod systemd;
 #[cfg(test)]
 mod testing;
+mod time;
 mod tls;
 
 pub use call::{Call, RhaiResultOf};
 pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
+pub(crate) use exec::kill_descendants;
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
 pub use moment::Moment;
 pub(crate) use options::type_in_words;
@@ -49,6 +54,10 @@ pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
 pub const MODULES: &[HostModule] = &[
+    secret::MODULE,
+    store::MODULE,
+    time::MODULE,
+    exec::MODULE,
     docker::MODULE,
     fs::MODULE,
     http::MODULE,

@@ -145,7 +145,9 @@ impl FunctionNames for rhai::Module {
         engine.register_static_module("it", self.clone().into());
         let json: Value = serde_json::from_str(&engine.gen_fn_metadata_to_json(false).unwrap()).unwrap();
         let functions = json["modules"]["it"]["functions"].as_array().cloned().unwrap_or_default();
-        functions.iter().filter_map(|function| function["name"].as_str()).map(str::to_owned).collect()
+        // Global functions are how a type of the module behaves, such as how it prints.
+        let own = functions.iter().filter(|function| function["namespace"] != "global");
+        own.filter_map(|function| function["name"].as_str()).map(str::to_owned).collect()
     }
 }
 
