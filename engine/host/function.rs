@@ -108,6 +108,13 @@ impl Function {
         self.options = Some(check::<T>);
         self
     }
+
+    /// Takes options that need a check of their own.
+    #[must_use]
+    pub const fn checked_by(mut self, check: CheckOptions) -> Self {
+        self.options = Some(check);
+        self
+    }
 }
 
 fn check<T: DeserializeOwned>(options: &Dynamic) -> Result<(), OptionError> {

@@ -1,6 +1,7 @@
 //! The nouns: plain data, serialisable, without I/O and without Rhai.
 
 mod check;
+mod diagnostic;
 mod duration;
 mod effect;
 mod header;
@@ -11,6 +12,7 @@ mod step;
 pub mod system;
 
 pub use check::{Check, Level, Limit};
+pub use diagnostic::{Diagnostic, Severity};
 pub use duration::Span;
 pub use effect::Effect;
 pub use header::{Danger, Header, Param, ParamType};

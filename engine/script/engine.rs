@@ -47,7 +47,7 @@ impl Language {
         for (name, module) in &self.modules {
             engine.register_static_module(*name, module.clone());
         }
-        // Known to the compiler; a run registers its own.
+        // The compiler demands that every module exists; a run puts the real ones over these.
         engine.register_static_module("params", Module::new().into());
         engine.register_static_module("system", Module::new().into());
         engine

@@ -2,6 +2,7 @@
 //!
 //! A script is text that was read by someone else; nothing here opens a file.
 
+mod check;
 mod diagnose;
 mod engine;
 mod header;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use rhai::AST;
 use sha2::{Digest, Sha256};
 
+pub use check::{check, check_text, suggest_allow};
 pub use diagnose::{Sources, diagnose};
 pub use engine::{Language, evaluate};
 pub use language::{Compensation, compensations};

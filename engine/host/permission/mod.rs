@@ -10,6 +10,7 @@
 //! A URL or host may end with ` @NETWORK`: the networks its name may resolve to beyond public ones,
 //! `loopback`, `private` or a CIDR.
 
+mod asked;
 mod expand;
 mod network;
 mod pattern;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
+pub use asked::{Asked, AskedEntry, entry_of};
 pub use network::Networks;
 pub(crate) use network::without_secrets;
 pub use words::in_words;
@@ -185,14 +187,7 @@ impl<'a> Access<'a> {
 
     /// The entry that would allow it, as a header writes it.
     fn entry(&self) -> String {
-        let object = self.object_in_words();
-        match (self.section, self.verb) {
-            ("http", method) => format!("http: [\"{method} {object}\"]"),
-            ("fs", verb) => format!("fs: #{{ {verb}: [\"{object}\"] }}"),
-            ("sql" | "redis", verb) => format!("{}: [\"{object}:{verb}\"]", self.section),
-            ("exec" | "secrets" | "notify" | "sys", _) => format!("{}: [\"{object}\"]", self.section),
-            (section, verb) => format!("{section}: [\"{verb}:{object}\"]"),
-        }
+        entry_of(self.section, self.verb, &self.object_in_words())
     }
 }
 

@@ -7,6 +7,8 @@ mod text;
 
 use rhai::{Module, exported_module};
 
+use crate::host::Function;
+
 pub use step::{Compensation, Finished, compensations};
 
 /// All of them, over Rhai's standard package: a later registration wins.
@@ -15,3 +17,11 @@ pub fn module() -> Module {
     module.combine(exported_module!(text::api));
     module
 }
+
+/// What the functions of the language declare of themselves.
+pub const FUNCTIONS: &[Function] = &[
+    Function::pure("step").checked_by(step::check_step_options),
+    Function::pure("check").options::<step::CheckOptions>(),
+    Function::pure("parallel").options::<parallel::Options>(),
+    Function::pure("output").options::<step::OutputOptions>(),
+];

@@ -19,7 +19,7 @@ const AT_ONCE: usize = 64;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Options {
+pub(super) struct Options {
     limit: Option<usize>,
 }
 

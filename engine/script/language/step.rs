@@ -10,7 +10,9 @@ use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext, Native
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Place};
-use crate::host::{Call, Ctx, Gate, OutOfTime, RhaiResultOf, StopReason, error_of, frames, list_in_words, nearest, value};
+use crate::host::{
+    Call, Ctx, Gate, OptionError, OutOfTime, RhaiResultOf, StopReason, error_of, frames, list_in_words, nearest, read_options, value,
+};
 use crate::model::{Check, EventKind, Intent, Level, Limit, Outcome, Span};
 
 /// The payload of `finish()`.
@@ -39,6 +41,20 @@ struct StepOptions {
 enum OnDoubt {
     Stop,
     Redo,
+}
+
+/// Checks the options of `step`, without running anything; `verify` is a closure, which no struct can hold.
+pub(super) fn check_step_options(options: &Dynamic) -> Result<(), OptionError> {
+    let mut options = options.clone();
+    if let Some(mut map) = options.write_lock::<Map>() {
+        map.remove("verify");
+    }
+    read_options::<StepOptions>(&options).map(drop).map_err(|mut error| {
+        if error.is_unknown_key() {
+            error.known.push("verify".to_owned());
+        }
+        error
+    })
 }
 
 const BACKOFF: Span = Span::secs(1);
@@ -170,7 +186,7 @@ fn source_of(error: &EvalAltResult) -> String {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct CheckOptions {
+pub(super) struct CheckOptions {
     metric: Option<String>,
     limit: Option<LimitOption>,
     unit: Option<String>,
