@@ -35,7 +35,7 @@ pub(crate) fn kill_descendants(pid: u32) -> bool {
 /// nobody but they can tell.
 fn is_childless(pid: u32) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    pid == std::process::id() && waitid(WaitId::All, look) == Err(rustix::io::Errno::CHILD)
+    pid == std::process::id() && matches!(waitid(WaitId::All, look), Err(rustix::io::Errno::CHILD))
 }
 
 /// The descendants that are not yet dead.
