@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use memchr::memchr;
 use memchr::memmem::Finder;
+use memchr::{memchr, memrchr};
 
 /// Longer names are cut; what differs later is the same.
 const LONGEST: usize = 160;
@@ -156,7 +156,7 @@ fn is_id(word: &[u8]) -> bool {
             _ => return is_long_mix(word),
         }
     }
-    digits == word.len() && digits > 0 || digits > 0 && digits + hex >= 8
+    digits > 0 && (digits == word.len() || digits + hex >= 8)
 }
 
 /// Random identifiers of other alphabets: long, with digits and letters of both cases or many digits.
@@ -173,12 +173,12 @@ fn is_long_mix(word: &[u8]) -> bool {
 #[inline]
 pub(super) fn endpoint<'a>(request: &'a [u8], method_length: usize, out: &'a mut Vec<u8>) -> &'a [u8] {
     // Only a segment with a digit in it can be an identifier; that of a version (`/v1/`) can not.
-    let mut suspicious = request.len() > LONGEST;
+    let mut suspect = (request.len() > LONGEST).then_some(method_length);
     let mut end = request.len();
     let (mut before, mut previous) = (0, 0);
     for (at, &byte) in request.iter().enumerate().skip(method_length) {
         match byte {
-            b'0'..=b'9' => suspicious |= previous != b'v' || before != b'/',
+            b'0'..=b'9' if suspect.is_none() && (previous != b'v' || before != b'/') => suspect = Some(at),
             b'?' | b'#' | b';' => {
                 end = at;
                 break;
@@ -188,13 +188,11 @@ pub(super) fn endpoint<'a>(request: &'a [u8], method_length: usize, out: &'a mut
         (before, previous) = (previous, byte);
     }
     let request = &request[..end];
-    if !suspicious {
-        return request;
-    }
-    let path = &request[method_length..];
+    let Some(suspect) = suspect else { return request };
+    let start = memrchr(b'/', &request[..suspect]).map_or(method_length, |slash| slash + 1);
     out.clear();
-    out.extend_from_slice(&request[..method_length]);
-    for segment in path.split_inclusive(|&byte| byte == b'/') {
+    out.extend_from_slice(&request[..start]);
+    for segment in request[start..].split_inclusive(|&byte| byte == b'/') {
         let name = segment.strip_suffix(b"/").unwrap_or(segment);
         if is_id(name) {
             out.extend_from_slice(b":id");

@@ -819,7 +819,7 @@ mod tests {
             assert_eq!((request.status, request.micros), (500, Some(12_500)));
         });
         with(Format::App, r#"2026-11-21 10:00:00 INFO call "PUT /x" 201"#, |record| {
-            assert_eq!(record.request.as_ref().unwrap().status, 201)
+            assert_eq!(record.request.as_ref().unwrap().status, 201);
         });
         with(Format::App, r#"2026-11-21 10:00:00 INFO say "hi" and "GET lost""#, |record| assert_eq!(record.request, None));
     }
@@ -854,7 +854,7 @@ mod tests {
             });
         }
         with(Format::Syslog, "Nov  5 10:00:00 h app[1]: Failed password for root from 10.0.0.7 port 1", |record| {
-            assert_eq!(record.failure, None)
+            assert_eq!(record.failure, None);
         });
     }
 

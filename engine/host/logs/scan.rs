@@ -305,8 +305,11 @@ mod tests {
 
     use super::*;
 
+    /// Part, place and text.
+    type Seen = (usize, u64, Vec<u8>);
+
     #[derive(Default)]
-    struct Collect(Vec<(usize, u64, Vec<u8>)>);
+    struct Collect(Vec<Seen>);
 
     impl Visitor for Collect {
         fn begin(&mut self, _: usize) {}
@@ -324,7 +327,7 @@ mod tests {
         file
     }
 
-    fn collect(inputs: &[Input<'_>], manner: Manner) -> (Vec<(usize, u64, Vec<u8>)>, Vec<Count>) {
+    fn collect(inputs: &[Input<'_>], manner: Manner) -> (Vec<Seen>, Vec<Count>) {
         let scanned = scan(inputs, manner, Collect::default, &Halt::default()).unwrap();
         let mut lines: Vec<_> = scanned.visitors.into_iter().flat_map(|visitor| visitor.0).collect();
         lines.sort();
@@ -352,7 +355,7 @@ mod tests {
         for (split, look_back) in [(true, false), (true, true), (false, false)] {
             let (lines, counts) = collect(&[Input::Plain(&file, 0..text.len() as u64)], Manner { split, look_back });
             assert_eq!(counts[0].lines, 180_000);
-            let in_order = |(number, (_, offset, line)): (usize, &(usize, u64, Vec<u8>))| {
+            let in_order = |(number, (_, offset, line)): (usize, &Seen)| {
                 *offset == number as u64 * 100 && line.ends_with(number.to_string().as_bytes())
             };
             assert!(lines.iter().enumerate().all(in_order));
