@@ -24,6 +24,7 @@ mod fs;
 mod http;
 #[cfg(test)]
 mod leash;
+mod logs;
 mod net;
 pub mod notify;
 mod redis;
@@ -61,6 +62,7 @@ pub const MODULES: &[HostModule] = &[
     docker::MODULE,
     fs::MODULE,
     http::MODULE,
+    logs::MODULE,
     net::MODULE,
     notify::MODULE,
     redis::MODULE,
