@@ -55,11 +55,8 @@ pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
 pub const MODULES: &[HostModule] = &[
-    secret::MODULE,
-    store::MODULE,
-    time::MODULE,
-    exec::MODULE,
     docker::MODULE,
+    exec::MODULE,
     fs::MODULE,
     http::MODULE,
     logs::MODULE,
@@ -67,9 +64,12 @@ pub const MODULES: &[HostModule] = &[
     notify::MODULE,
     redis::MODULE,
     report::MODULE,
+    secret::MODULE,
     services::MODULE,
     sql::MODULE,
+    store::MODULE,
     sys::MODULE,
     systemd::MODULE,
+    time::MODULE,
     tls::MODULE,
 ];
