@@ -1,6 +1,7 @@
 //! `runbook run`: run one now, and follow it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -10,7 +11,7 @@ use crate::cli::live::Live;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
 use crate::cli::report;
-use crate::config::Problems;
+use crate::config::{FILE, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets};
@@ -76,7 +77,8 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         commit: None,
         trigger: Trigger::Command,
         by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
-        binary: std::env::current_exe().map_err(|error| Error::because(Kind::Bug, "this binary", &error))?,
+        protected: protected(app, &state)?,
+        binary: this_binary()?,
         system,
         script,
     };
@@ -86,6 +88,20 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let quiet = args.format != Format::Text || app.json;
     let run = follow(supervisor, app, quiet)?;
     answer(&run, &args, app)
+}
+
+fn this_binary() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|error| Error::because(Kind::Bug, "this binary", &error))
+}
+
+/// What decides over scripts must be out of their reach.
+fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
+    let project = app.project()?;
+    let unit = PathBuf::from("/etc/systemd/system/runbook.service");
+    let mut paths =
+        vec![state.root().to_owned(), project.root.join(FILE), project.runbooks(), PathBuf::from("/etc/runbook"), unit, this_binary()?];
+    paths.extend(project.settings.secrets.values().filter_map(|source| source.file.as_ref()).map(|file| project.root.join(file)));
+    Ok(paths)
 }
 
 fn follow(supervisor: Supervisor<'_>, app: &App, quiet: bool) -> Result<Run> {

@@ -44,6 +44,8 @@ pub struct Request {
     pub by: String,
     /// The binary to start as the worker.
     pub binary: PathBuf,
+    /// What no script may touch, whatever it was granted: the state, the settings, the library, this binary.
+    pub protected: Vec<PathBuf>,
 }
 
 /// How many messages of the worker may wait: enough for bursts, few enough to slow a flood down.
@@ -215,6 +217,7 @@ impl<'a> Supervisor<'a> {
             permissions: self.request.permissions.clone(),
             secrets: self.request.secrets.clone(),
             limits: self.request.limits,
+            protected: self.request.protected.clone(),
         };
         self.tell_worker(&ToWorker::Job(Box::new(job)));
         Ok(())
