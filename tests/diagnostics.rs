@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use runbook::model::{Diagnostic, DiagnosticSeverity};
+use runbook::model::{Diagnostic, Verdict};
 use runbook::script::check_text;
 
 /// What the main thread of a program has; the parser bounds how deep a tree gets.
@@ -48,7 +48,7 @@ fn apart(text: &str) -> (String, Vec<String>) {
 fn told(findings: &[Diagnostic]) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in findings {
-        let word = if finding.severity == DiagnosticSeverity::Error { "Error" } else { "Warning" };
+        let word = if finding.severity == Verdict::Error { "Error" } else { "Warning" };
         let file = if finding.at.file == "test.rhai" { String::new() } else { format!("{}:", finding.at.file) };
         lines.push(format!("// {word}: {file}{}:{} {} {}", finding.at.line, finding.at.column, finding.code, finding.message));
         lines.extend(finding.hints.iter().map(|hint| format!("// Hint: {hint}")));

@@ -4,7 +4,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 
 use crate::cli::escape;
 use crate::error::{Error, Place};
-use crate::model::{Diagnostic, DiagnosticSeverity};
+use crate::model::{Diagnostic, Verdict};
 
 /// Gives the text of a file by the name an error has for it.
 pub(crate) type Sources<'s> = dyn Fn(&str) -> Option<String> + 's;
@@ -26,8 +26,8 @@ pub(crate) fn error(error: &Error, sources: &Sources<'_>, styled: bool) -> Strin
 /// A finding of the check, with its line and its hints.
 pub(crate) fn diagnostic(finding: &Diagnostic, sources: &Sources<'_>, styled: bool) -> String {
     let level = match finding.severity {
-        DiagnosticSeverity::Error => Level::ERROR,
-        DiagnosticSeverity::Warning => Level::WARNING,
+        Verdict::Error => Level::ERROR,
+        Verdict::Warning => Level::WARNING,
     };
     let note = Note { at: Some(&finding.at), length: Some(finding.length), label: None };
     render(level, Some(&finding.code), &finding.message, &[note], &finding.hints, sources, styled)
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_finding_is_shown_like_an_error() {
         let finding = Diagnostic {
-            severity: DiagnosticSeverity::Warning,
+            severity: Verdict::Warning,
             code: "RB1109".to_owned(),
             message: "unused import `a`".to_owned(),
             at: place("x", 1, 17),
