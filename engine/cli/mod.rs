@@ -1,6 +1,7 @@
 //! The commands: one file each. Only here is anything printed, and the command line read.
 
 mod app;
+mod escape;
 mod exit;
 mod history;
 mod list;
@@ -9,6 +10,7 @@ mod logs;
 mod params;
 mod plain;
 mod ps;
+mod render;
 mod report;
 mod run;
 mod show;
