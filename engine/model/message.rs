@@ -162,6 +162,22 @@ impl Parcel {
     }
 }
 
+/// One channel: a contact of a system.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Channel {
+    /// The name of the system.
+    pub system: String,
+    /// The name of the contact.
+    pub contact: String,
+}
+
+impl Channel {
+    /// The channel a parcel is for.
+    pub fn of(parcel: &Parcel) -> Self {
+        Self { system: parcel.system.clone(), contact: parcel.contact.clone() }
+    }
+}
+
 /// What became of a parcel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -172,6 +188,17 @@ pub enum ParcelState {
     Delivered,
     /// It was given up; a person should know.
     Dead,
+}
+
+impl ParcelState {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+        }
+    }
 }
 
 #[cfg(test)]
