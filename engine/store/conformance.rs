@@ -6,7 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::error::{Error, Kind};
-use crate::model::{Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Run, RunId, RunState, StepState, Trigger};
+use crate::model::{
+    Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Run, RunId, RunState,
+    StepState, Trigger,
+};
 use crate::store::{Filter, Memory, ProcessId, Settlement, Sqlite, Store, find};
 
 fn start() -> Timestamp {
@@ -210,8 +213,10 @@ fn the_same_is_asked_about_and_not_put() {
         };
         assert!(store.post(&keyed("a", "ops"), &|alike| !alike.is_empty()).unwrap());
         assert!(store.post(&keyed("b", "mail"), &|alike| !alike.is_empty()).unwrap(), "another channel");
+        let elsewhere = Parcel { project: "/srv/other".into(), ..keyed("d", "ops") };
+        assert!(store.post(&elsewhere, &|alike| !alike.is_empty()).unwrap(), "another project");
         assert!(!store.post(&keyed("c", "ops"), &|alike| alike == [keyed("a", "ops")]).unwrap());
-        assert_eq!(store.queued().unwrap().len(), 2);
+        assert_eq!(store.queued().unwrap().len(), 3);
     });
 }
 
@@ -240,7 +245,7 @@ fn sendings_are_remembered_for_the_window_of_a_rate() {
         post(store, &first);
         let later = tried(&first, ParcelState::Queued);
         store.settle(&settlement(0, std::slice::from_ref(&later))).unwrap();
-        let ops = Channel { system: "host".into(), contact: "ops".into() };
+        let ops = Channel { project: String::new(), system: "host".into(), contact: "ops".into() };
         assert_eq!(store.sendings(start()).unwrap(), [(ops.clone(), start())]);
         let last = tried(&later, ParcelState::Queued);
         store.settle(&settlement(300_000, std::slice::from_ref(&last))).unwrap();

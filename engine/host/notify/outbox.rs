@@ -215,6 +215,7 @@ pub fn fallback(dead: &Parcel, contact: &Contact, now: Timestamp) -> Option<Parc
     message.markdown = None;
     message.html = None;
     let mut parcel = Parcel::new(format!("{}.{next}", dead.id), next, &dead.system, message, now);
+    parcel.project.clone_from(&dead.project);
     parcel.via = dead.via.iter().chain([&dead.contact]).cloned().collect();
     Some(parcel)
 }

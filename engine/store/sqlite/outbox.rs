@@ -10,8 +10,8 @@ use crate::store::{SENDINGS_KEPT, Settlement, Tally};
 
 pub(super) fn post(transaction: &Transaction<'_>, parcel: &Parcel, is_repeat: &dyn Fn(&[Parcel]) -> bool) -> Result<bool> {
     if let Some(key) = &parcel.message.dedupe {
-        let sql = "SELECT body FROM parcels WHERE system = ?1 AND contact = ?2 AND dedupe = ?3 AND id <> ?4";
-        let alike = parcels(transaction, sql, [&parcel.system, &parcel.contact, key, &parcel.id])?;
+        let sql = "SELECT body FROM parcels WHERE project = ?1 AND system = ?2 AND contact = ?3 AND dedupe = ?4 AND id <> ?5";
+        let alike = parcels(transaction, sql, [&parcel.project, &parcel.system, &parcel.contact, key, &parcel.id])?;
         if is_repeat(&alike) {
             return Ok(false);
         }
@@ -27,8 +27,10 @@ pub(super) fn queued(connection: &Connection) -> Result<Vec<Parcel>> {
 pub(super) fn sendings(connection: &Connection, since: Timestamp) -> Result<Vec<(Channel, Timestamp)>> {
     let read = || -> rusqlite::Result<Vec<(Channel, i64)>> {
         connection
-            .prepare_cached("SELECT system, contact, at FROM sendings WHERE at >= ?1 ORDER BY at")?
-            .query_map([nanoseconds(since)], |row| Ok((Channel { system: row.get(0)?, contact: row.get(1)? }, row.get(2)?)))?
+            .prepare_cached("SELECT project, system, contact, at FROM sendings WHERE at >= ?1 ORDER BY at")?
+            .query_map([nanoseconds(since)], |row| {
+                Ok((Channel { project: row.get(0)?, system: row.get(1)?, contact: row.get(2)? }, row.get(3)?))
+            })?
             .collect()
     };
     let moment = |(channel, at): (Channel, i64)| {
@@ -46,7 +48,8 @@ pub(super) fn settle(transaction: &Transaction<'_>, settlement: &Settlement) -> 
     }
     let Some(at) = settlement.sent else { return Ok(()) };
     let record = || -> rusqlite::Result<()> {
-        transaction.prepare_cached("INSERT INTO sendings (system, contact, at) VALUES (?1, ?2, ?3)")?.execute(params![
+        transaction.prepare_cached("INSERT INTO sendings (project, system, contact, at) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+            settlement.channel.project,
             settlement.channel.system,
             settlement.channel.contact,
             nanoseconds(at)
@@ -69,7 +72,7 @@ pub(super) fn tally(connection: &Connection) -> Result<Tally> {
         found.map_or(0, |(_, count)| usize::try_from(*count).unwrap_or(0))
     };
     let sql = "SELECT body FROM (
-                   SELECT body, row_number() OVER (PARTITION BY system, contact ORDER BY created DESC, id DESC) AS place
+                   SELECT body, row_number() OVER (PARTITION BY project, system, contact ORDER BY created DESC, id DESC) AS place
                    FROM parcels WHERE attempts > 0
                ) WHERE place = 1";
     Ok(Tally {
@@ -93,11 +96,12 @@ fn insert(transaction: &Transaction<'_>, parcel: &Parcel) -> Result<()> {
     let insert = || -> rusqlite::Result<usize> {
         transaction
             .prepare_cached(
-                "INSERT INTO parcels (id, system, contact, dedupe, state, attempts, created, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO parcels (id, project, system, contact, dedupe, state, attempts, created, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
             )?
             .execute(params![
                 parcel.id,
+                parcel.project,
                 parcel.system,
                 parcel.contact,
                 parcel.message.dedupe,
@@ -113,14 +117,15 @@ fn insert(transaction: &Transaction<'_>, parcel: &Parcel) -> Result<()> {
 fn update(transaction: &Transaction<'_>, parcel: &Parcel) -> Result<()> {
     let body = body(parcel)?;
     let update = || -> rusqlite::Result<Option<String>> {
-        let before: Option<String> = transaction
-            .prepare_cached("SELECT state FROM parcels WHERE id = ?1")?
-            .query_row([&parcel.id], |row| row.get(0))
-            .optional()?;
+        let before: Option<String> =
+            transaction.prepare_cached("SELECT state FROM parcels WHERE id = ?1")?.query_row([&parcel.id], |row| row.get(0)).optional()?;
         if before.as_deref() == Some(ParcelState::Queued.name()) {
-            transaction
-                .prepare_cached("UPDATE parcels SET state = ?2, attempts = ?3, body = ?4 WHERE id = ?1")?
-                .execute(params![parcel.id, parcel.state.name(), parcel.attempts, body])?;
+            transaction.prepare_cached("UPDATE parcels SET state = ?2, attempts = ?3, body = ?4 WHERE id = ?1")?.execute(params![
+                parcel.id,
+                parcel.state.name(),
+                parcel.attempts,
+                body
+            ])?;
         }
         Ok(before)
     };

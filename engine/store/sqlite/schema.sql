@@ -47,6 +47,7 @@ CREATE TABLE run_texts (
 -- nanoseconds since 1970, which sorts, as the text of a time does not.
 CREATE TABLE parcels (
     id       TEXT NOT NULL UNIQUE,
+    project  TEXT NOT NULL,
     system   TEXT NOT NULL,
     contact  TEXT NOT NULL,
     dedupe   TEXT,
@@ -57,9 +58,10 @@ CREATE TABLE parcels (
 ) STRICT;
 CREATE INDEX parcels_queued ON parcels (created, id) WHERE state = 'queued';
 CREATE INDEX parcels_delivered ON parcels (created) WHERE state = 'delivered';
-CREATE INDEX parcels_alike ON parcels (system, contact, dedupe) WHERE dedupe IS NOT NULL;
+CREATE INDEX parcels_alike ON parcels (project, system, contact, dedupe) WHERE dedupe IS NOT NULL;
 
 CREATE TABLE sendings (
+    project TEXT NOT NULL,
     system  TEXT NOT NULL,
     contact TEXT NOT NULL,
     at      INTEGER NOT NULL
