@@ -7,6 +7,7 @@ mod history;
 mod list;
 mod live;
 mod logs;
+mod outbox;
 mod params;
 mod plain;
 mod ps;
