@@ -6,4 +6,6 @@ mod cli;
 mod diagnostics;
 mod harness;
 mod hostile;
+mod permissions;
+mod secrets;
 mod tidy;

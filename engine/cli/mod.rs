@@ -1,6 +1,7 @@
 //! The commands: one file each. Only here is anything printed, and the command line read.
 
 mod app;
+mod commit;
 mod escape;
 mod exit;
 mod history;

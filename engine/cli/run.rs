@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::app::App;
+use crate::cli::commit;
 use crate::cli::live::Live;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
@@ -54,6 +55,7 @@ enum Format {
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    let commit = commit::of(app.library()?.find(&args.name)?.file);
     let script = app.script(&args.name)?;
     if !passes_the_check(&script, app) {
         return Ok(4);
@@ -80,7 +82,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         permissions,
         secrets,
         limits,
-        commit: None,
+        commit: commit.and_then(|asked| asked.join().ok().flatten()),
         trigger: Trigger::Command,
         by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
         protected: protected(app, &state)?,
