@@ -6,4 +6,5 @@ mod cli;
 mod diagnostics;
 mod harness;
 mod hostile;
+mod outbox;
 mod tidy;
