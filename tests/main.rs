@@ -6,6 +6,7 @@ mod cli;
 mod diagnostics;
 mod harness;
 mod hostile;
+mod outbox;
 mod permissions;
 mod secrets;
 mod tidy;

@@ -184,13 +184,13 @@ pub trait Store: Send + Sync {
     /// `store`.
     fn tally(&self) -> Result<Tally>;
 
-    /// Forgets delivered parcels that were made before this, and returns how many. Those that wait or
-    /// were given up stay.
+    /// Forgets parcels that were made before this and were delivered or given up, and returns how many.
+    /// Those that wait stay, however old.
     ///
     /// # Errors
     ///
     /// `store`; nothing was forgotten then.
-    fn prune_delivered(&self, before: Timestamp) -> Result<u64>;
+    fn prune_parcels(&self, before: Timestamp) -> Result<u64>;
 }
 
 /// What became of one sending.
@@ -216,7 +216,7 @@ pub struct Tally {
     pub queued: usize,
     /// Parcels that were accepted and are not pruned.
     pub delivered: usize,
-    /// Parcels that were given up.
+    /// Parcels that were given up and are not pruned.
     pub dead: usize,
     /// Of each channel, the newest parcel that was tried.
     pub last_tried: Vec<Parcel>,

@@ -286,7 +286,7 @@ impl Store for Sqlite {
         outbox::tally(&self.lock())
     }
 
-    fn prune_delivered(&self, before: Timestamp) -> Result<u64> {
+    fn prune_parcels(&self, before: Timestamp) -> Result<u64> {
         self.write(|transaction| outbox::prune(transaction, before))
     }
 }
