@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use crate::store::ProcessId;
 
@@ -15,6 +15,28 @@ pub fn me() -> ProcessId {
 /// Whether a process still runs, and is not another one that got its number.
 pub fn is_alive(process: ProcessId) -> bool {
     started(process.pid) == Some(process.started)
+}
+
+/// Asks a process to end (SIGTERM); nothing happens when it is gone already.
+///
+/// # Errors
+///
+/// As the system says, when it belongs to somebody else.
+pub fn terminate(process: ProcessId) -> std::io::Result<()> {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    // The handle is of the process that has the number now; only then is it asked whether it is the one meant.
+    if !is_alive(process) {
+        return Ok(());
+    }
+    match pidfd_send_signal(&handle, Signal::TERM) {
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        result => result.map_err(Into::into),
+    }
 }
 
 /// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub use log::{Log, LogLine};
 pub use memory::Memory;
-pub use sqlite::Sqlite;
+pub use sqlite::{Health, Sqlite, sqlite_version};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Artefact, Event, Level, Module, Run, RunId, RunState, Trigger};
