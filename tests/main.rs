@@ -1,6 +1,9 @@
 //! The one integration-test binary. Each module is about one thing; `harness` is what they share.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
+
 mod cli;
+mod docs;
 mod harness;
 mod hostile;
 mod tidy;

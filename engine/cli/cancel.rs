@@ -13,6 +13,7 @@ use crate::store::{ProcessId, Store, Summary, find};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The run: a number, `last`, `last:NAME`, or the beginning of its id
+    #[arg(add = crate::cli::complete::runs())]
     run: String,
     /// Stop it at once, without its clean-up
     #[arg(long)]
@@ -58,8 +59,9 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
 /// The process that watches over a run, if it still does.
 fn watcher(run: &Summary) -> Result<ProcessId> {
     if !matches!(run.status, RunState::Running | RunState::Waiting | RunState::Queued) {
-        return Err(Error::new(Kind::Usage, format!("run #{} is over: {}", run.run, run.status.name()))
-            .hint("`runbook ps` shows what runs"));
+        return Err(
+            Error::new(Kind::Usage, format!("run #{} is over: {}", run.run, run.status.name())).hint("`runbook ps` shows what runs")
+        );
     }
     run.supervisor.filter(|process| is_alive(*process)).ok_or_else(|| {
         Error::new(Kind::Usage, format!("nothing of run #{} runs any more: its process is gone without a last word", run.run))
@@ -68,7 +70,8 @@ fn watcher(run: &Summary) -> Result<ProcessId> {
 }
 
 fn signal(run: &Summary, supervisor: ProcessId) -> Result<()> {
-    terminate(supervisor)
-        .map_err(|error| Error::because(Kind::Denied, format_args!("run #{} (process {}) can not be stopped", run.run, supervisor.pid), &error)
-            .hint(format!("it was started by {}", run.by)))
+    terminate(supervisor).map_err(|error| {
+        Error::because(Kind::Denied, format_args!("run #{} (process {}) can not be stopped", run.run, supervisor.pid), &error)
+            .hint(format!("it was started by {}", run.by))
+    })
 }

@@ -41,7 +41,9 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     }
     let functions = found.iter().map(|module| module.functions.len()).sum::<usize>();
     let text = match (&args.name, found.as_slice()) {
-        (Some(_), modules) if functions <= 3 => modules.iter().flat_map(|module| &module.functions).map(function).collect::<Vec<_>>().join("\n\n"),
+        (Some(_), modules) if functions <= 3 => {
+            modules.iter().flat_map(|module| &module.functions).map(function).collect::<Vec<_>>().join("\n\n")
+        }
         (None, modules) if args.search.is_none() => contents(modules),
         (_, modules) => modules.iter().map(module).collect::<Vec<_>>().join("\n\n"),
     };
@@ -66,7 +68,9 @@ fn module(module: &ModuleEntry) -> String {
         let short = module.name.rsplit('/').next().unwrap_or(&module.name);
         head.push_str(&format!("\n{}", styled(DIM, format!("import \"{}\" as {short};", module.name))));
     }
-    let row = |function: &FunctionEntry| vec![format!("  {}", function.name), styled(DIM, function.kind.unwrap_or("")), function.summary().replace('\n', " ")];
+    let row = |function: &FunctionEntry| {
+        vec![format!("  {}", function.name), styled(DIM, function.kind.unwrap_or("")), function.summary().replace('\n', " ")]
+    };
     format!("{head}\n{}", table(&module.functions.iter().map(row).collect::<Vec<_>>()))
 }
 

@@ -98,7 +98,8 @@ fn from_stdin() -> Result<String> {
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let fine = !name.is_empty() && name.len() <= 100 && name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_'));
+    let fine =
+        !name.is_empty() && name.len() <= 100 && name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_'));
     if fine {
         return Ok(());
     }

@@ -24,6 +24,7 @@ mod fs;
 mod http;
 #[cfg(test)]
 mod leash;
+mod logs;
 mod net;
 pub mod notify;
 mod redis;
@@ -54,20 +55,21 @@ pub use stop::{Stop, StopReason};
 
 /// Every host module; nothing else knows them all.
 pub const MODULES: &[HostModule] = &[
-    secret::MODULE,
-    store::MODULE,
-    time::MODULE,
-    exec::MODULE,
     docker::MODULE,
+    exec::MODULE,
     fs::MODULE,
     http::MODULE,
+    logs::MODULE,
     net::MODULE,
     notify::MODULE,
     redis::MODULE,
     report::MODULE,
+    secret::MODULE,
     services::MODULE,
     sql::MODULE,
+    store::MODULE,
     sys::MODULE,
     systemd::MODULE,
+    time::MODULE,
     tls::MODULE,
 ];

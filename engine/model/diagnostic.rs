@@ -8,7 +8,7 @@ use crate::error::{Error, Place};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// Whether it stops a run.
-    pub severity: Severity,
+    pub severity: Verdict,
     /// The stable code `runbook explain` knows.
     pub code: String,
     /// A lower-case fragment that says what was found.
@@ -25,14 +25,14 @@ pub struct Diagnostic {
 /// Whether a finding stops a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum Verdict {
     /// It does; nothing runs.
     Error,
     /// It does not.
     Warning,
 }
 
-impl Severity {
+impl Verdict {
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Diagnostic {
     /// The error of a script that could not be read, as a finding.
     pub fn of(error: &Error, length: usize) -> Self {
         Self {
-            severity: Severity::Error,
+            severity: Verdict::Error,
             code: error.code.clone().unwrap_or_default(),
             message: error.message.clone(),
             at: error.at.clone().unwrap_or(Place { file: String::new(), line: 0, column: 0 }),
@@ -64,6 +64,6 @@ impl Diagnostic {
 
     /// Whether it stops a run.
     pub fn is_error(&self) -> bool {
-        self.severity == Severity::Error
+        self.severity == Verdict::Error
     }
 }

@@ -12,7 +12,7 @@ mod step;
 pub mod system;
 
 pub use check::{Check, Level, Limit};
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Verdict};
 pub use duration::Span;
 pub use effect::Effect;
 pub use header::{Danger, Header, Param, ParamType};

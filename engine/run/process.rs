@@ -1,8 +1,6 @@
 //! Processes as the kernel tells of them.
 
-use std::time::{Duration, Instant};
-
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::store::ProcessId;
 
@@ -56,48 +54,4 @@ pub fn resident(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
-}
-
-/// The children of a process, and theirs.
-fn descendants(pid: u32) -> Vec<u32> {
-    let Ok(listing) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let parents: Vec<(u32, u32)> = listing
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter_map(|child| {
-            let fields = fields(child)?;
-            // A zombie is gone already; only its parent can collect it.
-            (fields.first()? != "Z").then_some((child, fields.get(1)?.parse().ok()?))
-        })
-        .collect();
-    let mut found = Vec::new();
-    let mut open = vec![pid];
-    while let Some(parent) = open.pop() {
-        for (child, _) in parents.iter().filter(|(_, of)| *of == parent) {
-            found.push(*child);
-            open.push(*child);
-        }
-    }
-    found
-}
-
-/// Kills every descendant of a process until none is left, for at most `patience`. Those that escaped
-/// into sessions of their own are found too, since a subreaper inherits them.
-pub fn kill_descendants(pid: u32, patience: Duration) {
-    let until = Instant::now() + patience;
-    loop {
-        let left = descendants(pid);
-        if left.is_empty() {
-            return;
-        }
-        for child in left {
-            if let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) {
-                // It may have ended by itself in between.
-                let _ = kill_process(child, Signal::KILL);
-            }
-        }
-        if Instant::now() >= until {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

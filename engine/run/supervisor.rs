@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, StopReason};
+use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, StopReason, kill_descendants};
 use crate::model::{Event, EventKind, Run, RunId, RunState, System, Trigger};
-use crate::run::process::{kill_descendants, me, resident};
+use crate::run::process::{me, resident};
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::script::Script;
@@ -54,8 +54,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const BATCH: usize = 128;
 /// How long a worker that should stop by itself may take before it is killed.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// How long the processes of a run may outlive it.
-const LAST_RESORT: Duration = Duration::from_secs(4);
 
 enum Message {
     Worker(FromWorker),
@@ -402,13 +400,13 @@ impl<'a> Supervisor<'a> {
         loop {
             match self.worker.try_wait() {
                 Ok(Some(status)) => {
-                    kill_descendants(std::process::id(), LAST_RESORT);
+                    kill_descendants(std::process::id());
                     return Some(status);
                 }
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_micros(200)),
                 _ => {
                     end(&mut self.worker);
-                    kill_descendants(std::process::id(), LAST_RESORT);
+                    kill_descendants(std::process::id());
                     return self.worker.try_wait().ok().flatten();
                 }
             }

@@ -13,9 +13,9 @@ use rhai::Engine;
 use rustix::process::{Resource, Rlimit, Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setrlimit};
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Answer, Ctx, Gate, Question, Recorder, Stop, StopReason};
+use crate::host::{Answer, Ctx, Gate, Question, Recorder, Stop, StopReason, kill_descendants};
 use crate::model::{EventKind, Intent, Outcome};
-use crate::run::process::{kill_descendants, resident};
+use crate::run::process::resident;
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::script::{Given, Language, Script, check_params, compensations, evaluate};
 
@@ -53,7 +53,7 @@ pub fn main() -> u8 {
         Ok(Ok(ended)) => ended,
         _ => (Some(Error::new(Kind::Limit, "limit: memory: no thread for the script")), None),
     };
-    kill_descendants(std::process::id(), Duration::from_secs(3));
+    kill_descendants(std::process::id());
     match line.say(&FromWorker::Over { error, stopped }) {
         Ok(()) => 0,
         Err(_) => 70,

@@ -332,7 +332,10 @@ mod tests {
         let cpu = &look_up(&modules, "sys::cpu").unwrap()[0].functions[0];
         let signatures: Vec<&str> = cpu.forms.iter().map(|form| form.signature.as_str()).collect();
         assert_eq!(signatures, ["sys::cpu() -> value", "sys::cpu(options: map) -> value"]);
-        assert_eq!((cpu.kind, cpu.need.as_deref(), cpu.options.as_slice()), (Some("read"), Some("sys: read cpu"), &["over".to_owned()][..]));
+        assert_eq!(
+            (cpu.kind, cpu.need.as_deref(), cpu.options.as_slice()),
+            (Some("read"), Some("sys: read cpu"), &["over".to_owned()][..])
+        );
         assert_eq!(cpu.examples().count(), 1);
         assert!(!cpu.examples().next().unwrap().lab);
     }

@@ -169,6 +169,9 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
     }
 }
 
+/// The name of the database in the state directory.
+pub const DATABASE: &str = "runbook.db";
+
 /// The state directory: the database, and a directory per run.
 #[derive(Debug, Clone)]
 pub struct StateDir {
@@ -215,7 +218,7 @@ impl StateDir {
 
     /// The database.
     pub fn database(&self) -> PathBuf {
-        self.root.join("runbook.db")
+        self.root.join(DATABASE)
     }
 
     /// The directory of a run: its log, and the files kept with it.

@@ -13,8 +13,8 @@ use rhai::Array;
 use rhai::plugin::*;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::options::type_in_words;
-use crate::host::{Call, Function, HostModule, RhaiResultOf, Secret};
+
+use crate::host::{Call, Function, HostModule, RhaiResultOf, Secret, type_in_words};
 use client::{Pipeline, RunOptions, Stage};
 use program::Program;
 

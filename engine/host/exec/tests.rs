@@ -49,7 +49,7 @@ fn arguments_are_literal() {
     ] {
         let mut scope = rhai::Scope::new();
         scope.push("hostile", hostile.clone());
-        let said = bench.eval_in(&mut scope, r#"exec::run(["/bin/echo", hostile]).stdout"#).unwrap();
+        let said = bench.eval_with(&mut scope, r#"exec::run(["/bin/echo", hostile]).stdout"#).unwrap();
         assert_eq!(said.to_string(), format!("{hostile}\n"));
     }
     assert!(!Path::new(&planted).exists());
@@ -101,9 +101,9 @@ fn secrets_go_by_stdin_and_never_by_argument() {
     let bench = Bench::with(json!({ "exec": ["/usr/bin", "/bin"], "secrets": ["db"] }), System::default(), secrets, Mode::Apply);
     let mut scope = rhai::Scope::new();
     scope.push("password", Secret::named("db"));
-    let count = bench.eval_in(&mut scope, r#"exec::run(["wc", "-c"], #{ stdin: password }).stdout"#).unwrap();
+    let count = bench.eval_with(&mut scope, r#"exec::run(["wc", "-c"], #{ stdin: password }).stdout"#).unwrap();
     assert_eq!(count.to_string().trim(), "14");
-    let error = crate::host::error_of(&bench.eval_in(&mut scope, r#"exec::run(["/bin/echo", password])"#).unwrap_err());
+    let error = crate::host::error_of(&bench.eval_with(&mut scope, r#"exec::run(["/bin/echo", password])"#).unwrap_err());
     assert!(error.kind == Kind::Invalid && error.hints[0].contains("stdin"));
     assert!(!format!("{:?}", bench.recorder.events()).contains("hunter2"));
 }

@@ -497,7 +497,13 @@ mod tests {
         assert!(check("http://localhost:8000", "localhost", "::1"));
         assert!(check("http://api.test @loopback", "api.test", "127.0.0.1"));
         assert!(check("http://*", "api.test", "1.1.1.1"));
-        for (entry, host) in [("http://*", "127.0.0.1"), ("http://*", "localhost"), ("*", "127.0.0.1"), ("http://api.test", "api.test"), ("http://localhost*", "localhost")] {
+        for (entry, host) in [
+            ("http://*", "127.0.0.1"),
+            ("http://*", "localhost"),
+            ("*", "127.0.0.1"),
+            ("http://api.test", "api.test"),
+            ("http://localhost*", "localhost"),
+        ] {
             assert!(!check(entry, host, "127.0.0.1"), "{entry} {host}");
         }
         assert!(!check("http://localhost", "localhost", "10.0.0.1"));

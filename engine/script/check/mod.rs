@@ -18,7 +18,7 @@ use rhai::{AST, Position};
 
 use crate::error::{Error, Place};
 use crate::host::permission::Asked;
-use crate::model::{Diagnostic, Header, Severity};
+use crate::model::{Diagnostic, Header, Verdict};
 use crate::script::check::calls::Calls;
 use crate::script::check::text::Text;
 use crate::script::check::walk::Walk;
@@ -182,18 +182,18 @@ impl Finding<'_> {
 
 impl Findings {
     fn error(&mut self, text: &Text, at: Position, code: &str, message: impl Into<String>) -> Finding<'_> {
-        self.add(Severity::Error, text, at, code, message.into())
+        self.add(Verdict::Error, text, at, code, message.into())
     }
 
     fn warning(&mut self, text: &Text, at: Position, code: &str, message: impl Into<String>) -> Finding<'_> {
-        self.add(Severity::Warning, text, at, code, message.into())
+        self.add(Verdict::Warning, text, at, code, message.into())
     }
 
-    fn add(&mut self, severity: Severity, text: &Text, at: Position, code: &str, message: String) -> Finding<'_> {
+    fn add(&mut self, severity: Verdict, text: &Text, at: Position, code: &str, message: String) -> Finding<'_> {
         let at = Place { file: text.path.clone(), line: at.line().unwrap_or(1), column: at.position().unwrap_or(1) };
         let finding = Diagnostic { severity, code: code.to_owned(), message, at, length: 1, hints: Vec::new() };
         // An error is worth more than the warning that came before it, so only warnings are cut off.
-        if self.is_muted || self.found.len() >= MOST && severity == Severity::Warning || self.found.len() >= 2 * MOST {
+        if self.is_muted || self.found.len() >= MOST && severity == Verdict::Warning || self.found.len() >= 2 * MOST {
             return Finding(self.aside.insert(finding));
         }
         self.found.push(finding);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -60,6 +60,16 @@ impl Sqlite {
         }
         store.migrate()?;
         Ok(store)
+    }
+
+    /// Opens the database to look at it: nothing is made, and nothing is waited for.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it is not there or can not be read.
+    pub fn look(path: &Path) -> Result<Self> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| failed(&error))?;
+        Ok(Self(Mutex::new(connection)))
     }
 
     /// Looks through the whole database for damage, which takes a while when it is large.
