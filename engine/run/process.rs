@@ -12,7 +12,10 @@ pub fn me() -> ProcessId {
 
 /// Whether a process still runs, and is not another one that got its number.
 pub fn is_alive(process: ProcessId) -> bool {
-    started(process.pid) == Some(process.started)
+    let fields = fields(process.pid).unwrap_or_default();
+    // One that ended and was not collected by its parent still has its number, and does nothing.
+    let is_over = fields.first().is_none_or(|state| matches!(state.as_str(), "Z" | "X"));
+    !is_over && started_of(&fields) == Some(process.started)
 }
 
 /// Asks a process to end (SIGTERM); nothing happens when it is gone already.
@@ -39,7 +42,11 @@ pub fn terminate(process: ProcessId) -> std::io::Result<()> {
 
 /// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
 fn started(pid: u32) -> Option<u64> {
-    fields(pid)?.get(19)?.parse().ok()
+    started_of(&fields(pid)?)
+}
+
+fn started_of(fields: &[String]) -> Option<u64> {
+    fields.get(19)?.parse().ok()
 }
 
 /// The fields of `/proc/PID/stat` after the name, which may itself hold blanks and brackets.

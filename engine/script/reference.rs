@@ -230,7 +230,6 @@ fn option_keys(function: &Function) -> Vec<String> {
 
 fn form(info: FuncInfo<'_>) -> Option<(String, String, usize, FormEntry)> {
     let function = info.metadata;
-    let is_name = |name: &str| name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
     if info.namespace.is_empty() || !is_name(&function.name) {
         return None;
     }
@@ -243,6 +242,11 @@ fn form(info: FuncInfo<'_>) -> Option<(String, String, usize, FormEntry)> {
     let manual = manual_of(&comments);
     let examples = examples_in(&manual);
     Some((info.namespace.to_string(), function.name.to_string(), function.num_params, FormEntry { signature, manual, examples }))
+}
+
+/// Whether it is a function of its own: getters, operators and closures are not.
+fn is_name(name: &str) -> bool {
+    name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
 fn argument(param: &str) -> String {
@@ -305,7 +309,7 @@ fn of_stdlib(path: &str, text: &str) -> Option<ModuleEntry> {
     let ast = compile(path, text).ok()?;
     let manual = manual_of(&ast.doc().lines().collect::<Vec<_>>());
     let mut functions = BTreeMap::<String, Vec<(usize, FormEntry)>>::new();
-    for function in ast.iter_functions().filter(|function| function.access == FnAccess::Public) {
+    for function in ast.iter_functions().filter(|function| function.access == FnAccess::Public && is_name(function.name)) {
         let comments: Vec<&str> = function.comments.iter().flat_map(|comment| comment.lines()).collect();
         let manual = manual_of(&comments);
         let signature = format!("{}({})", function.name, function.params.join(", "));
