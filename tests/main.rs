@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 mod cli;
+mod diagnostics;
 mod docs;
 mod harness;
 mod hostile;

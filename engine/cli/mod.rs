@@ -2,22 +2,27 @@
 
 mod app;
 mod cancel;
+mod check;
 mod complete;
 mod completions;
 mod config;
 mod docs;
 mod doctor;
+mod escape;
 mod exit;
+mod explain;
 mod history;
 mod init;
 mod list;
 mod live;
 mod logs;
 mod new;
+mod outbox;
 mod params;
 mod plain;
 mod ps;
 mod reference;
+mod render;
 mod report;
 mod run;
 mod secret;
@@ -96,6 +101,11 @@ enum Command {
     Report(report::Args),
     /// Stop a run, letting it clean up
     Cancel(cancel::Args),
+    /// Check runbooks without running them
+    #[command(visible_alias = "lint")]
+    Check(check::Args),
+    /// What a code in an error means, and how to mend it
+    Explain(explain::Args),
     /// Make a project
     Init(init::Args),
     /// Make a runbook from a template
@@ -172,6 +182,8 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => logs::run(args, &app),
         Command::Report(args) => report::run(args, &app),
         Command::Cancel(args) => cancel::run(args, &app),
+        Command::Check(args) => check::run(args, &app),
+        Command::Explain(args) => explain::run(args, &app),
         Command::Init(args) => init::run(args, &app),
         Command::New(args) => new::run(args, &app),
         Command::Doctor(args) => doctor::run(args, &app),

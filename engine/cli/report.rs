@@ -66,9 +66,7 @@ pub(super) fn text(run: &Run, terminal: Terminal) -> String {
     if !run.checks.is_empty() {
         parts.push(checks(run, terminal));
     }
-    for (name, value) in &run.outputs {
-        parts.push(output(name, value));
-    }
+    parts.extend(run.outputs.iter().filter_map(|(name, value)| output(name, value)));
     parts.join("\n\n")
 }
 
@@ -112,29 +110,51 @@ fn limit(check: &Check) -> String {
     [part("warning", limit.warn), part("critical", limit.alarm)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn output(name: &str, value: &Value) -> String {
-    match value {
-        Value::Array(rows) if !rows.is_empty() && rows.iter().all(Value::is_object) => {
-            let mut columns: Vec<&String> = rows.iter().filter_map(Value::as_object).flat_map(|row| row.keys()).collect();
-            columns.sort();
-            columns.dedup();
-            let header = columns.iter().map(|column| styled(STRONG, column.to_uppercase())).collect();
-            let body = rows.iter().map(|row| columns.iter().map(|column| row.get(column.as_str()).map(cell).unwrap_or_default()).collect());
-            format!("{}\n{}", styled(STRONG, name), table(&std::iter::once(header).chain(body).collect::<Vec<_>>()))
+fn output(name: &str, value: &Value) -> Option<String> {
+    let title = styled(STRONG, visible(name));
+    Some(match value {
+        Value::Null => return None,
+        Value::Array(rows) if rows.is_empty() => return None,
+        Value::Array(rows) if rows.iter().all(Value::is_object) => format!("{title}\n{}", rows_text(rows, None)),
+        Value::Object(map) => match (map.get("columns"), map.get("rows")) {
+            (Some(Value::Array(_)), Some(Value::Array(rows))) if rows.is_empty() => return None,
+            (Some(Value::Array(columns)), Some(Value::Array(rows))) => format!("{title}\n{}", rows_text(rows, Some(columns))),
+            _ if map.is_empty() => return None,
+            _ => {
+                let rows: Vec<Vec<String>> = map.iter().map(|(key, value)| vec![format!(" {}", visible(key)), cell(value)]).collect();
+                format!("{title}\n{}", table(&rows))
+            }
+        },
+        Value::String(text) => format!("{title}\n{}", lines_visible(text)),
+        other => format!("{title}  {}", cell(other)),
+    })
+}
+
+/// Rows as a table: the columns in their order, or all there are by name.
+fn rows_text(rows: &[Value], columns: Option<&Vec<Value>>) -> String {
+    let columns: Vec<&str> = match columns {
+        Some(columns) => columns.iter().filter_map(Value::as_str).collect(),
+        None => {
+            let mut all: Vec<&str> = rows.iter().filter_map(Value::as_object).flat_map(|row| row.keys().map(String::as_str)).collect();
+            all.sort_unstable();
+            all.dedup();
+            all
         }
-        Value::String(text) => format!("{}\n{}", styled(STRONG, name), lines_visible(text)),
-        Value::Object(map) if !map.is_empty() => {
-            let rows: Vec<Vec<String>> = map.iter().map(|(key, value)| vec![format!(" {key}"), cell(value)]).collect();
-            format!("{}\n{}", styled(STRONG, name), table(&rows))
-        }
-        other => format!("{}  {}", styled(STRONG, name), cell(other)),
-    }
+    };
+    let header = columns.iter().map(|column| styled(DIM, visible(column).to_uppercase())).collect();
+    let body = rows.iter().map(|row| columns.iter().map(|column| row.get(column).map(cell).unwrap_or_default()).collect());
+    table(&std::iter::once(header).chain(body).collect::<Vec<_>>())
 }
 
 fn cell(value: &Value) -> String {
     match value {
         Value::String(text) => visible(text),
         Value::Null => String::new(),
+        // More digits would be noise; the JSON has them all.
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or_default();
+            if number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.1}") }
+        }
         other => visible(&other.to_string()),
     }
 }

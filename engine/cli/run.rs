@@ -1,6 +1,9 @@
 //! `runbook run`: run one now, and follow it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -10,10 +13,10 @@ use crate::cli::live::Live;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
 use crate::cli::report;
-use crate::config::Problems;
+use crate::config::{FILE, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
-use crate::host::{Permissions, Secrets};
+use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{Danger, Event, Level, Run, RunState, Span, System, Trigger};
 use crate::run::{Limits, Request, Supervisor};
 use crate::script::{Script, check_params};
@@ -68,6 +71,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         output: settings.limits.output,
         ..Limits::default()
     };
+    let addresses = super::outbox::addresses(app, &state)?;
     let request = Request {
         params,
         shown,
@@ -77,16 +81,48 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         commit: None,
         trigger: Trigger::Command,
         by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
-        binary: std::env::current_exe().map_err(|error| Error::because(Kind::Bug, "this binary", &error))?,
+        protected: protected(app, &state)?,
+        addresses: addresses.clone(),
+        binary: this_binary()?,
         system,
         script,
     };
     let store = crate::store::Sqlite::open(&state.database())?;
     let supervisor = Supervisor::start(&store, &state, request)?;
-    listen_to_signals(&supervisor)?;
+    let after = Arc::new(After::default());
+    listen_to_signals(&supervisor, after.clone())?;
     let quiet = args.format != Format::Text || app.json;
     let run = follow(supervisor, app, quiet)?;
-    answer(&run, &args, app)
+    after.begun.store(true, Ordering::Relaxed);
+    let code = answer(&run, &args, app);
+    super::outbox::deliver(app, &store, &state, &addresses, &after.stop);
+    code
+}
+
+/// What comes after a run: delivering its messages, which nobody has to wait for.
+struct After {
+    begun: AtomicBool,
+    stop: Stop,
+}
+
+impl Default for After {
+    fn default() -> Self {
+        Self { begun: AtomicBool::new(false), stop: Stop::new(None) }
+    }
+}
+
+fn this_binary() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|error| Error::because(Kind::Bug, "this binary", &error))
+}
+
+/// What decides over scripts must be out of their reach.
+fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
+    let project = app.project()?;
+    let unit = PathBuf::from("/etc/systemd/system/runbook.service");
+    let mut paths =
+        vec![state.root().to_owned(), project.root.join(FILE), project.runbooks(), PathBuf::from("/etc/runbook"), unit, this_binary()?];
+    paths.extend(project.settings.secrets.values().filter_map(|source| source.file.as_ref()).map(|file| project.root.join(file)));
+    Ok(paths)
 }
 
 fn follow(supervisor: Supervisor<'_>, app: &App, quiet: bool) -> Result<Run> {
@@ -245,14 +281,18 @@ fn secrets(
     Ok(Secrets::new(values))
 }
 
-/// The first signal cancels with clean-up, the second kills.
-fn listen_to_signals(supervisor: &Supervisor<'_>) -> Result<()> {
+/// The first signal cancels with clean-up, the second kills; after the run, one leaves messages for later.
+fn listen_to_signals(supervisor: &Supervisor<'_>, after: Arc<After>) -> Result<()> {
     let control = supervisor.control();
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Error::because(Kind::Bug, "signals", &error))?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            control.cancel(if signal == SIGINT { 130 } else { 143 });
+            if after.begun.load(Ordering::Relaxed) {
+                after.stop.stop(StopReason::Cancelled);
+            } else {
+                control.cancel(if signal == SIGINT { 130 } else { 143 });
+            }
         }
     });
     Ok(())

@@ -7,7 +7,11 @@ use crate::config::{Project, project};
 use crate::error::{Error, Kind, Result};
 
 /// The runbooks of the binary, by name. A file of the same name in the project comes before them.
-pub const RUNBOOKS: &[(&str, &str)] = &[("check-health", include_str!("../../runbooks/check-health.rhai"))];
+pub const RUNBOOKS: &[(&str, &str)] = &[
+    ("check-health", include_str!("../../runbooks/check-health.rhai")),
+    ("check-logs", include_str!("../../runbooks/check-logs.rhai")),
+    ("notify", include_str!("../../runbooks/notify.rhai")),
+];
 
 /// A runbook's text and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

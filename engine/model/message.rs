@@ -125,6 +125,9 @@ pub struct Parcel {
     pub contact: String,
     /// The name of the system the contact belongs to.
     pub system: String,
+    /// The directory of the project the system belongs to.
+    #[serde(default)]
+    pub project: String,
     /// What it carries.
     pub message: Message,
     /// What became of it.
@@ -145,12 +148,13 @@ pub struct Parcel {
 }
 
 impl Parcel {
-    /// A parcel that is due at once.
+    /// A parcel that is due at once, for a system of no project.
     pub fn new(id: impl Into<String>, contact: impl Into<String>, system: impl Into<String>, message: Message, now: Timestamp) -> Self {
         Self {
             id: id.into(),
             contact: contact.into(),
             system: system.into(),
+            project: String::new(),
             message,
             state: ParcelState::Queued,
             attempts: 0,
@@ -159,6 +163,25 @@ impl Parcel {
             last_error: None,
             via: Vec::new(),
         }
+    }
+}
+
+/// One channel: a contact of a system.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Channel {
+    /// The directory of the project the system belongs to: several projects keep one outbox, and each
+    /// may have a system of the same name with other people.
+    pub project: String,
+    /// The name of the system.
+    pub system: String,
+    /// The name of the contact.
+    pub contact: String,
+}
+
+impl Channel {
+    /// The channel a parcel is for.
+    pub fn of(parcel: &Parcel) -> Self {
+        Self { project: parcel.project.clone(), system: parcel.system.clone(), contact: parcel.contact.clone() }
     }
 }
 
@@ -172,6 +195,17 @@ pub enum ParcelState {
     Delivered,
     /// It was given up; a person should know.
     Dead,
+}
+
+impl ParcelState {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+        }
+    }
 }
 
 #[cfg(test)]

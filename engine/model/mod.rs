@@ -16,7 +16,7 @@ pub use diagnostic::{Diagnostic, Verdict};
 pub use duration::Span;
 pub use effect::Effect;
 pub use header::{Danger, Header, Param, ParamType};
-pub use message::{Message, Parcel, ParcelState, Severity, Urgency};
+pub use message::{Channel, Message, Parcel, ParcelState, Severity, Urgency};
 pub use run::{Artefact, Event, EventKind, Module, Run, RunId, RunState, Trigger};
 pub use size::Size;
 pub use step::{Intent, Outcome, Step, StepState};

@@ -4,6 +4,7 @@
 //! and treats the *worker*, which evaluates the script, as hostile. They talk over the worker's
 //! standard input and output, see [`protocol`].
 
+pub mod outbox;
 pub mod process;
 mod protocol;
 mod redact;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub(super) struct Job {
     pub(super) permissions: Permissions,
     pub(super) secrets: Secrets,
     pub(super) limits: Limits,
+    /// What no script may touch, whatever it was granted.
+    pub(super) protected: Vec<PathBuf>,
 }
 
 /// From the supervisor.

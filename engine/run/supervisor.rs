@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, StopReason, kill_descendants};
-use crate::model::{Event, EventKind, Run, RunId, RunState, System, Trigger};
+use crate::host::notify::kind_of;
+use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, Stop, StopReason, kill_descendants};
+use crate::model::system::Contact;
+use crate::model::{Event, EventKind, Message as Notice, Parcel, Run, RunId, RunState, System, Trigger};
+use crate::run::outbox::{self, Addresses};
 use crate::run::process::{me, resident};
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
@@ -42,8 +47,12 @@ pub struct Request {
     pub trigger: Trigger,
     /// Who started it.
     pub by: String,
+    /// Where the people are reached that it sends messages to.
+    pub addresses: Addresses,
     /// The binary to start as the worker.
     pub binary: PathBuf,
+    /// What no script may touch, whatever it was granted: the state, the settings, the library, this binary.
+    pub protected: Vec<PathBuf>,
 }
 
 /// How many messages of the worker may wait: enough for bursts, few enough to slow a flood down.
@@ -54,12 +63,30 @@ const LOOK: Duration = Duration::from_millis(50);
 const BATCH: usize = 128;
 /// How long a worker that should stop by itself may take before it is killed.
 const PATIENCE: Duration = Duration::from_millis(800);
+/// How long a script that delivers the outbox waits for what is not due yet.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// A longer message is refused, whatever the worker let through.
+const LONGEST_MESSAGE: usize = 4 << 20;
 
 enum Message {
     Worker(FromWorker),
     Broken(Error),
     Gone,
     Cancel(u8),
+}
+
+/// A delivery that a script waits for.
+struct Flush<'s> {
+    /// The questions it answers.
+    asked: Vec<u64>,
+    stop: Arc<Stop>,
+    thread: ScopedJoinHandle<'s, Result<()>>,
+}
+
+impl Flush<'_> {
+    fn stop(&self) {
+        self.stop.stop(StopReason::Cancelled);
+    }
 }
 
 /// A handle that can stop a run from elsewhere: a signal, a button.
@@ -183,7 +210,15 @@ impl<'a> Supervisor<'a> {
     /// `store`, when something could not be recorded; the worker is gone then.
     pub fn follow(mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Run> {
         let stderr = self.worker.stderr.take().map(read_last_words);
-        let result = self.send_job().and_then(|()| self.event(EventKind::Started, watch)).and_then(|()| self.listen(watch));
+        let result = self.send_job().and_then(|()| self.event(EventKind::Started, watch)).and_then(|()| {
+            std::thread::scope(|scope| {
+                let mut flush = None;
+                let over = self.listen(scope, &mut flush, watch);
+                // The run is over; a message on its way stays queued.
+                flush.iter().for_each(Flush::stop);
+                over
+            })
+        });
         let status = self.finish_worker();
         let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
         let (error, stopped) = match result {
@@ -215,6 +250,7 @@ impl<'a> Supervisor<'a> {
             permissions: self.request.permissions.clone(),
             secrets: self.request.secrets.clone(),
             limits: self.request.limits,
+            protected: self.request.protected.clone(),
         };
         self.tell_worker(&ToWorker::Job(Box::new(job)));
         Ok(())
@@ -228,7 +264,15 @@ impl<'a> Supervisor<'a> {
     }
 
     /// The messages of the worker, until it is over (with how), or gone (with nothing).
-    fn listen(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Option<(Option<Error>, Option<StopReason>)>> {
+    fn listen<'s>(
+        &mut self,
+        scope: &'s Scope<'s, '_>,
+        flush: &mut Option<Flush<'s>>,
+        watch: &mut dyn FnMut(&Run, &Event),
+    ) -> Result<Option<(Option<Error>, Option<StopReason>)>>
+    where
+        'a: 's,
+    {
         let mut looked = Instant::now();
         loop {
             let message = match self.messages.recv_timeout(LOOK) {
@@ -237,11 +281,13 @@ impl<'a> Supervisor<'a> {
                 Err(RecvTimeoutError::Timeout) => {
                     self.commit()?;
                     self.look();
+                    self.look_at_flush(flush);
                     continue;
                 }
             };
             match message {
                 Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
+                Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, flush),
                 Message::Worker(message) => self.handle(message, watch)?,
                 Message::Broken(error) => return Ok(Some((Some(error), self.stopping))),
                 Message::Gone => return Ok(None),
@@ -250,6 +296,7 @@ impl<'a> Supervisor<'a> {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.look();
+                self.look_at_flush(flush);
             }
         }
     }
@@ -353,7 +400,76 @@ impl<'a> Supervisor<'a> {
                     Filter { runbook: Some(runbook), system: self.run.system.clone(), limit: limit.clamp(1, 1000), ..Filter::default() };
                 serde_json::to_value(self.store.list(&filter)?).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
             }
-            Question::Send { .. } | Question::Flush | Question::Outbox => Err(Error::new(Kind::Bug, "the outbox is not open")),
+            Question::Send { contact, message } => {
+                permit("notify", "send", &contact)?;
+                self.post(&contact, message)
+            }
+            Question::Outbox => {
+                permit("notify", "send", "outbox")?;
+                self.standing()
+            }
+            Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
+        }
+    }
+
+    /// Puts a message into the outbox; the identity of its parcel, or nothing when it was said already.
+    fn post(&self, contact: &str, message: Value) -> Result<Answer> {
+        let system = &self.request.system;
+        match system.contacts.get(contact) {
+            None => return Err(Error::new(Kind::NotFound, format!("system `{}` has no contact `{contact}`", system.name))),
+            Some(person @ Contact::Person { .. }) => {
+                return Err(Error::new(Kind::Invalid, format!("`{contact}` is a {} and gets no messages", kind_of(person))));
+            }
+            Some(_) => {}
+        }
+        let message = self.redactor.value(message);
+        if message.to_string().len() > LONGEST_MESSAGE {
+            return Err(Error::new(Kind::Limit, format!("the message is longer than {} MiB", LONGEST_MESSAGE >> 20)));
+        }
+        let message: Notice =
+            serde_json::from_value(message).map_err(|error| Error::new(Kind::Invalid, format!("this is no message: {error}")))?;
+        let message = Notice { id: None, ..message };
+        let mut parcel = Parcel::new(uuid::Uuid::now_v7(), contact, &system.name, message, now());
+        parcel.project.clone_from(&self.request.addresses.project);
+        let posted = outbox::post(self.store, &parcel)?;
+        Ok(if posted { Answer::Value(parcel.id.into()) } else { Answer::Nothing })
+    }
+
+    fn standing(&self) -> Result<Answer> {
+        let standing = outbox::standing(self.store)?;
+        serde_json::to_value(standing).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
+    }
+
+    /// Delivers on a thread of its own, so that limits and cancellation are still looked at. Whoever
+    /// asks while it is under way waits for the same end.
+    fn flush<'s>(&mut self, id: u64, scope: &'s Scope<'s, '_>, flush: &mut Option<Flush<'s>>)
+    where
+        'a: 's,
+    {
+        if let Err(error) = self.request.permissions.check(&Access::word("notify", "send", "outbox")) {
+            self.tell_worker(&ToWorker::Reply { id, reply: Err(error) });
+            return;
+        }
+        if let Some(flush) = flush {
+            flush.asked.push(id);
+            return;
+        }
+        let stop = Arc::new(Stop::new(None));
+        let (store, state, addresses, stopped) = (self.store, self.state, self.request.addresses.clone(), stop.clone());
+        let thread = scope.spawn(move || outbox::deliver_due(store, state, &addresses, &stopped, FLUSH_PATIENCE).map(drop));
+        *flush = Some(Flush { asked: vec![id], stop, thread });
+    }
+
+    /// Ends a flush that must, and answers one that ended.
+    fn look_at_flush(&mut self, flush: &mut Option<Flush<'_>>) {
+        if self.stopping.is_some() {
+            flush.iter().for_each(Flush::stop);
+        }
+        let Some(Flush { asked, thread, .. }) = flush.take_if(|flush| flush.thread.is_finished()) else { return };
+        let delivered = thread.join().unwrap_or_else(|_| Err(Error::new(Kind::Bug, "the delivery panicked")));
+        let answer = delivered.and_then(|()| self.standing());
+        for id in asked {
+            self.tell_worker(&ToWorker::Reply { id, reply: answer.clone().map(Reply::Answer) });
         }
     }
 

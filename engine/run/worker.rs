@@ -86,6 +86,7 @@ fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<
     let given = job.params.into_iter().map(|(name, value)| (name, Given::Value(value))).collect();
     let system = crate::model::System { name: job.system_name, ..job.system };
     let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, line.clone(), stop.clone());
+    ctx.protect(job.protected);
     let engine = match check_params(&script.header, &given) {
         Ok((_, params)) => Language::shared().engine(&ctx, &script, &params),
         Err(error) => return (Some(error), None),

@@ -160,8 +160,13 @@ pub(super) fn parse_error(file: &str, _text: &str, error: &ParseError) -> Error 
             told.code = Some("RB1103".to_owned());
             told.hints.push("see `runbook docs` for the host modules, or import it".to_owned());
         }
-        ParseErrorType::Reserved(word) if word == "eval" => told.hints.push("text can not become code here; write a function".to_owned()),
-        ParseErrorType::Reserved(_) => told.hints.push("it is a reserved word; as a map key write it in quotes: `\"new\": …`".to_owned()),
+        ParseErrorType::Reserved(word) => {
+            told.hints.push(format!("it is a reserved word; as a key of a map write it in quotes: `\"{word}\": …`, `map[\"{word}\"]`"));
+        }
+        ParseErrorType::BadInput(_) if told.message.contains("'eval'") => {
+            "`eval` can not be used here".clone_into(&mut told.message);
+            told.hints.push("text can not become code here; write a function".to_owned());
+        }
         _ => {}
     }
     told

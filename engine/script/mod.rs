@@ -3,6 +3,7 @@
 //! A script is text that was read by someone else; nothing here opens a file.
 
 mod check;
+mod codes;
 mod diagnose;
 mod engine;
 mod header;
@@ -16,7 +17,9 @@ use std::collections::BTreeMap;
 use rhai::AST;
 use sha2::{Digest, Sha256};
 
+pub(crate) use check::token_length;
 pub use check::{check, check_text, suggest_allow};
+pub use codes::{CODES, Code, explain};
 pub use diagnose::{Sources, diagnose};
 pub use engine::{Language, evaluate};
 pub use language::{Compensation, compensations};

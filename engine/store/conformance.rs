@@ -6,8 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::error::{Error, Kind};
-use crate::model::{Check, Effect, Event, EventKind, Intent, Level, Module, Outcome, Run, RunId, RunState, StepState, Trigger};
-use crate::store::{Filter, Memory, ProcessId, Sqlite, Store, find};
+use crate::model::{
+    Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Run, RunId, RunState,
+    StepState, Trigger,
+};
+use crate::store::{Filter, Memory, ProcessId, Settlement, Sqlite, Store, find};
 
 fn start() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -153,6 +156,127 @@ fn an_error_survives_with_everything_it_says() {
         store.append(new.id, &[at(1, EventKind::Ended { status: RunState::Failed, exit_code: 1, error: Some(error.clone()) })]).unwrap();
         assert_eq!(store.run(new.id).unwrap().error, Some(error));
         assert_eq!(store.list(&Filter::default()).unwrap()[0].note, "no answer");
+    });
+}
+
+fn parcel(id: &str, contact: &str, millis: i64) -> Parcel {
+    let message = Message { subject: format!("event {id}"), ..Message::default() };
+    Parcel::new(id, contact, "host", message, start() + SignedDuration::from_millis(millis))
+}
+
+fn post(store: &dyn Store, parcel: &Parcel) {
+    assert!(store.post(parcel, &|_| panic!("it has no key to compare")).unwrap());
+}
+
+fn tried(parcel: &Parcel, state: ParcelState) -> Parcel {
+    Parcel { state, attempts: parcel.attempts + 1, ..parcel.clone() }
+}
+
+fn settlement(millis: i64, parcels: &[Parcel]) -> Settlement {
+    let channel = Channel::of(&parcels[0]);
+    Settlement { channel, sent: Some(start() + SignedDuration::from_millis(millis)), parcels: parcels.to_vec(), fallbacks: Vec::new() }
+}
+
+#[test]
+fn parcels_wait_in_the_order_they_were_made_until_they_are_settled() {
+    with_each_store(|store| {
+        // A text of these times would sort the other way round.
+        let (first, second, third) = (parcel("b", "ops", 0), parcel("a", "mail", 500), parcel("c", "ops", 500));
+        for parcel in [&third, &first, &second] {
+            post(store, parcel);
+        }
+        assert_eq!(store.queued().unwrap(), [first.clone(), second.clone(), third.clone()]);
+        let later = Parcel { due: start() + SignedDuration::from_secs(5), ..tried(&third, ParcelState::Queued) };
+        store.settle(&settlement(600, &[tried(&first, ParcelState::Delivered), later.clone()])).unwrap();
+        assert_eq!(store.queued().unwrap(), [second, later]);
+    });
+}
+
+#[test]
+fn a_parcel_that_is_there_stays_as_it_is() {
+    with_each_store(|store| {
+        let first = parcel("a", "ops", 0);
+        post(store, &first);
+        store.settle(&settlement(1, &[tried(&first, ParcelState::Delivered)])).unwrap();
+        post(store, &first);
+        assert_eq!(store.queued().unwrap(), []);
+    });
+}
+
+#[test]
+fn the_same_is_asked_about_and_not_put() {
+    with_each_store(|store| {
+        let keyed = |id: &str, contact: &str| {
+            let mut parcel = parcel(id, contact, 0);
+            parcel.message.dedupe = Some("disk".to_owned());
+            parcel
+        };
+        assert!(store.post(&keyed("a", "ops"), &|alike| !alike.is_empty()).unwrap());
+        assert!(store.post(&keyed("b", "mail"), &|alike| !alike.is_empty()).unwrap(), "another channel");
+        let elsewhere = Parcel { project: "/srv/other".into(), ..keyed("d", "ops") };
+        assert!(store.post(&elsewhere, &|alike| !alike.is_empty()).unwrap(), "another project");
+        assert!(!store.post(&keyed("c", "ops"), &|alike| alike == [keyed("a", "ops")]).unwrap());
+        assert_eq!(store.queued().unwrap().len(), 3);
+    });
+}
+
+#[test]
+fn a_settlement_is_whole_or_nothing() {
+    with_each_store(|store| {
+        let (first, second) = (parcel("a", "ops", 0), parcel("b", "ops", 1));
+        post(store, &first);
+        let unknown = store.settle(&settlement(2, &[tried(&first, ParcelState::Delivered), tried(&second, ParcelState::Delivered)]));
+        assert_eq!(unknown.unwrap_err().kind, Kind::NotFound);
+        assert_eq!((store.queued().unwrap(), store.sendings(start()).unwrap()), (vec![first.clone()], vec![]));
+        let dead = tried(&first, ParcelState::Dead);
+        let fallback = parcel("a.mail", "mail", 3);
+        let with_fallback = Settlement { fallbacks: vec![fallback.clone()], ..settlement(3, std::slice::from_ref(&dead)) };
+        store.settle(&with_fallback).unwrap();
+        assert_eq!(store.queued().unwrap(), [fallback]);
+        let again = store.settle(&settlement(4, &[tried(&dead, ParcelState::Delivered)]));
+        assert_eq!(again.unwrap_err().kind, Kind::Conflict);
+    });
+}
+
+#[test]
+fn sendings_are_remembered_for_the_window_of_a_rate() {
+    with_each_store(|store| {
+        let first = parcel("a", "ops", 0);
+        post(store, &first);
+        let later = tried(&first, ParcelState::Queued);
+        store.settle(&settlement(0, std::slice::from_ref(&later))).unwrap();
+        let ops = Channel { project: String::new(), system: "host".into(), contact: "ops".into() };
+        assert_eq!(store.sendings(start()).unwrap(), [(ops.clone(), start())]);
+        let last = tried(&later, ParcelState::Queued);
+        store.settle(&settlement(300_000, std::slice::from_ref(&last))).unwrap();
+        let at = start() + SignedDuration::from_secs(300);
+        assert_eq!(store.sendings(start()).unwrap(), [(ops, at)]);
+        assert_eq!(store.sendings(at + SignedDuration::from_millis(1)).unwrap(), []);
+        store.settle(&Settlement { sent: None, ..settlement(0, &[tried(&last, ParcelState::Dead)]) }).unwrap();
+        assert_eq!(store.sendings(start()).unwrap().len(), 1, "nobody was sent to");
+    });
+}
+
+#[test]
+fn the_outbox_is_counted_and_delivered_parcels_are_pruned() {
+    with_each_store(|store| {
+        let (first, second, third) = (parcel("a", "ops", 0), parcel("b", "ops", 1), parcel("c", "mail", 2));
+        let fourth = parcel("d", "mail", 3);
+        for parcel in [&first, &second, &third, &fourth] {
+            post(store, parcel);
+        }
+        store.settle(&settlement(5, &[tried(&first, ParcelState::Delivered)])).unwrap();
+        let failed = tried(&second, ParcelState::Queued);
+        store.settle(&settlement(6, std::slice::from_ref(&failed))).unwrap();
+        let dead = tried(&third, ParcelState::Dead);
+        store.settle(&settlement(7, std::slice::from_ref(&dead))).unwrap();
+        let mut tally = store.tally().unwrap();
+        tally.last_tried.sort_by(|one, other| one.id.cmp(&other.id));
+        assert_eq!((tally.queued, tally.delivered, tally.dead, tally.last_tried), (2, 1, 1, vec![failed, dead]));
+        assert_eq!(store.prune_delivered(start()).unwrap(), 0);
+        assert_eq!(store.prune_delivered(start() + SignedDuration::from_secs(60)).unwrap(), 1);
+        let tally = store.tally().unwrap();
+        assert_eq!((tally.queued, tally.delivered, tally.dead), (2, 0, 1));
     });
 }
 

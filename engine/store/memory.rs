@@ -1,14 +1,15 @@
 //! A store in memory: for tests and embedders. Stricter than SQLite: it refuses unknown runs, events
-//! that go back in time.
+//! that go back in time, and parcels that do not grow up.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Event, Module, Run, RunId};
-use crate::store::{Filter, ProcessId, Store, Summary, note_of};
+use crate::model::{Channel, Event, Module, Parcel, ParcelState, Run, RunId};
+use crate::store::{Filter, ProcessId, SENDINGS_KEPT, Settlement, Store, Summary, Tally, note_of};
 
 /// A store that is gone with its process.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Memory(Mutex<Inner>);
 struct Inner {
     runs: Vec<Recorded>,
     notes: BTreeMap<(String, String), Value>,
+    parcels: Vec<Parcel>,
+    sendings: Vec<(Channel, Timestamp)>,
 }
 
 #[derive(Debug)]
@@ -25,7 +28,7 @@ struct Recorded {
     run: Run,
     modules: Vec<Module>,
     supervisor: ProcessId,
-    last: jiff::Timestamp,
+    last: Timestamp,
 }
 
 impl Memory {
@@ -102,6 +105,98 @@ impl Store for Memory {
 
     fn note_keys(&self, scope: &str, prefix: &str) -> Result<Vec<String>> {
         Ok(self.lock().notes.keys().filter(|(of, key)| of == scope && key.starts_with(prefix)).map(|(_, key)| key.clone()).collect())
+    }
+
+    fn post(&self, parcel: &Parcel, is_repeat: &dyn Fn(&[Parcel]) -> bool) -> Result<bool> {
+        let mut inner = self.lock();
+        let alike = inner.in_order(|other| {
+            let same_key = parcel.message.dedupe.is_some() && other.message.dedupe == parcel.message.dedupe;
+            same_key && other.id != parcel.id && Channel::of(other) == Channel::of(parcel)
+        });
+        if parcel.message.dedupe.is_some() && is_repeat(&alike) {
+            return Ok(false);
+        }
+        inner.put(parcel);
+        Ok(true)
+    }
+
+    fn queued(&self) -> Result<Vec<Parcel>> {
+        Ok(self.lock().in_order(|parcel| parcel.state == ParcelState::Queued))
+    }
+
+    fn sendings(&self, since: Timestamp) -> Result<Vec<(Channel, Timestamp)>> {
+        let mut found: Vec<_> = self.lock().sendings.iter().filter(|(_, at)| *at >= since).cloned().collect();
+        found.sort_by_key(|(_, at)| *at);
+        Ok(found)
+    }
+
+    fn settle(&self, settlement: &Settlement) -> Result<()> {
+        let mut inner = self.lock();
+        for parcel in &settlement.parcels {
+            inner.may_become(parcel)?;
+        }
+        for new in &settlement.parcels {
+            inner.parcels.retain(|old| old.id != new.id);
+            inner.put(new);
+        }
+        for fallback in &settlement.fallbacks {
+            inner.put(fallback);
+        }
+        if let Some(at) = settlement.sent {
+            inner.sendings.push((settlement.channel.clone(), at));
+            inner.sendings.retain(|(_, earlier)| at.duration_since(*earlier) <= SignedDuration::from_secs(SENDINGS_KEPT));
+        }
+        Ok(())
+    }
+
+    fn tally(&self) -> Result<Tally> {
+        let inner = self.lock();
+        let count = |state: ParcelState| inner.parcels.iter().filter(|parcel| parcel.state == state).count();
+        let tried = inner.in_order(|parcel| parcel.attempts > 0);
+        let last: BTreeMap<Channel, Parcel> = tried.into_iter().map(|parcel| (Channel::of(&parcel), parcel)).collect();
+        Ok(Tally {
+            queued: count(ParcelState::Queued),
+            delivered: count(ParcelState::Delivered),
+            dead: count(ParcelState::Dead),
+            last_tried: last.into_values().collect(),
+        })
+    }
+
+    fn prune_delivered(&self, before: Timestamp) -> Result<u64> {
+        let mut inner = self.lock();
+        let count = inner.parcels.len();
+        inner.parcels.retain(|parcel| parcel.state != ParcelState::Delivered || parcel.created >= before);
+        Ok((count - inner.parcels.len()) as u64)
+    }
+}
+
+impl Inner {
+    fn in_order(&self, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
+        let mut found: Vec<Parcel> = self.parcels.iter().filter(|parcel| wanted(parcel)).cloned().collect();
+        found.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
+        found
+    }
+
+    /// Only what waits changes, and what was tried once was tried.
+    fn may_become(&self, new: &Parcel) -> Result<()> {
+        let old = self
+            .parcels
+            .iter()
+            .find(|parcel| parcel.id == new.id)
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("there is no parcel `{}`", new.id)))?;
+        if old.state != ParcelState::Queued {
+            return Err(Error::new(Kind::Conflict, format!("parcel `{}` is {} already", old.id, old.state.name())).permanent());
+        }
+        if Channel::of(old) != Channel::of(new) || old.created != new.created || new.attempts <= old.attempts {
+            return Err(Error::new(Kind::Bug, format!("parcel `{}` became another one", old.id)));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, parcel: &Parcel) {
+        if !self.parcels.iter().any(|known| known.id == parcel.id) {
+            self.parcels.push(parcel.clone());
+        }
     }
 }
 

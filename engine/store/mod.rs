@@ -22,7 +22,7 @@ pub use memory::Memory;
 pub use sqlite::{Health, Sqlite, sqlite_version};
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Artefact, Event, Level, Module, Run, RunId, RunState, Trigger};
+use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
 
 /// Where a process stands, so that a dead one is not taken for a living one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +142,84 @@ pub trait Store: Send + Sync {
     ///
     /// `store`.
     fn note_keys(&self, scope: &str, prefix: &str) -> Result<Vec<String>>;
+
+    /// Puts a parcel into the outbox, unless `is_repeat` says that the parcels of the same channel with
+    /// the same `dedupe` key, which it is shown, have said it already; asked in one transaction with the
+    /// insertion, so that of two who say the same at once one does. Durable when it returns, and
+    /// whether it was put. A parcel whose identity is there already stays as it is and counts as put.
+    ///
+    /// # Errors
+    ///
+    /// `store`; nothing was put then.
+    fn post(&self, parcel: &Parcel, is_repeat: &dyn Fn(&[Parcel]) -> bool) -> Result<bool>;
+
+    /// The parcels that wait, of all channels, in the order they were made.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn queued(&self) -> Result<Vec<Parcel>>;
+
+    /// When each channel was sent to at or after this, delivered or not, the oldest first. Only the
+    /// last two minutes before the newest sending are kept.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn sendings(&self, since: Timestamp) -> Result<Vec<(Channel, Timestamp)>>;
+
+    /// Records one sending and what became of its parcels, all or none. Durable when it returns: a
+    /// crash before it leaves the parcels queued, as if nothing had been sent.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` for a parcel that is not in the outbox, `conflict` for one that does not wait any
+    /// more, or `store`; nothing changed then.
+    fn settle(&self, settlement: &Settlement) -> Result<()>;
+
+    /// How many parcels there are in each state, and the last one that was tried of each channel.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn tally(&self) -> Result<Tally>;
+
+    /// Forgets delivered parcels that were made before this, and returns how many. Those that wait or
+    /// were given up stay.
+    ///
+    /// # Errors
+    ///
+    /// `store`; nothing was forgotten then.
+    fn prune_delivered(&self, before: Timestamp) -> Result<u64>;
+}
+
+/// What became of one sending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Where it went.
+    pub channel: Channel,
+    /// When; nothing when no channel was sent to, since there was none.
+    pub sent: Option<Timestamp>,
+    /// The parcels it stood for, as they are now.
+    pub parcels: Vec<Parcel>,
+    /// The parcels that tell others what could not be told here. One that is there already stays.
+    pub fallbacks: Vec<Parcel>,
+}
+
+/// How long a sending is kept before the newest one, in seconds: longer than the window of any rate.
+const SENDINGS_KEPT: i64 = 120;
+
+/// The outbox in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Parcels that wait.
+    pub queued: usize,
+    /// Parcels that were accepted and are not pruned.
+    pub delivered: usize,
+    /// Parcels that were given up.
+    pub dead: usize,
+    /// Of each channel, the newest parcel that was tried.
+    pub last_tried: Vec<Parcel>,
 }
 
 /// The run a reference means: `12`, `#12`, `last`, `last:NAME`, or the beginning of a UUID.

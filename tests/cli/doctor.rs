@@ -15,9 +15,21 @@ fn every_area_is_examined_and_the_worst_decides_the_exit_code() {
     let done = Test::new(["doctor", "--json"]).run();
     let json = done.json();
     let findings = json.as_array().unwrap();
-    for area in
-        ["config", "systems", "state", "filesystem", "store", "sqlite", "clock", "ca bundle", "docker", "systemd", "tools", "kernel"]
-    {
+    for area in [
+        "config",
+        "systems",
+        "state",
+        "filesystem",
+        "store",
+        "outbox",
+        "sqlite",
+        "clock",
+        "ca bundle",
+        "docker",
+        "systemd",
+        "tools",
+        "kernel",
+    ] {
         assert!(findings.iter().any(|finding| finding["area"] == area), "{area} is missing");
     }
     let has = |level: &str| findings.iter().any(|finding| finding["level"] == level);

@@ -1,10 +1,12 @@
 //! Commands, as a user types them.
 
 mod cancel;
+mod check;
 mod completions;
 mod config;
 mod docs;
 mod doctor;
+mod explain;
 mod init;
 mod log;
 mod new;

@@ -17,7 +17,7 @@ use crate::config::{Problems, Project, state_dir};
 use crate::error::Error;
 use crate::model::system::Manager;
 use crate::model::{Level, Size, System};
-use crate::store::{Sqlite, StateDir, sqlite_version};
+use crate::store::{Health, Sqlite, StateDir, Store, Tally, sqlite_version};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
@@ -197,12 +197,31 @@ fn space(path: &Path) -> Vec<Finding> {
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 
 fn store(state: &StateDir) -> Vec<Finding> {
-    let health = match Sqlite::open(&state.database()).and_then(|store| store.health()) {
-        Ok(health) => health,
-        Err(error) => return vec![Finding::of("store", &error)],
+    let examined = Sqlite::open(&state.database()).and_then(|store| Ok((store.health()?, store.tally()?)));
+    let mut findings = match &examined {
+        Ok((health, tally)) => database(&state.database(), health).into_iter().chain([outbox(tally)]).collect(),
+        Err(error) => vec![Finding::of("store", error)],
     };
-    let path = state.database();
-    let size = std::fs::metadata(&path).map_or(0, |about| about.len());
+    let mut parts = sqlite_version().split('.').map(|part| part.parse().unwrap_or(0));
+    let version = [(); 3].map(|()| parts.next().unwrap_or(0));
+    findings.push(if version >= OLDEST_SQLITE {
+        Finding::good("sqlite", sqlite_version())
+    } else {
+        Finding::warning("sqlite", format!("{}, which has known defects", sqlite_version()), "use a newer runbook")
+    });
+    findings
+}
+
+fn outbox(tally: &Tally) -> Finding {
+    let waiting = format!("{} waiting, {} delivered", tally.queued, tally.delivered);
+    match tally.dead {
+        0 => Finding::good("outbox", waiting),
+        dead => Finding::warning("outbox", format!("{waiting}, {dead} given up"), "test the contacts: runbook show notify"),
+    }
+}
+
+fn database(path: &Path, health: &Health) -> Vec<Finding> {
+    let size = std::fs::metadata(path).map_or(0, |about| about.len());
     let mut findings = Vec::new();
     if !health.damage.is_empty() {
         findings.push(Finding::critical(
@@ -223,13 +242,6 @@ fn store(state: &StateDir) -> Vec<Finding> {
         findings
             .push(Finding::good("store", format!("{}, {size}, format {}, WAL, synchronous FULL, sound", path.display(), health.format)));
     }
-    let mut parts = sqlite_version().split('.').map(|part| part.parse().unwrap_or(0));
-    let version = [(); 3].map(|()| parts.next().unwrap_or(0));
-    findings.push(if version >= OLDEST_SQLITE {
-        Finding::good("sqlite", sqlite_version())
-    } else {
-        Finding::warning("sqlite", format!("{}, which has known defects", sqlite_version()), "use a newer runbook")
-    });
     findings
 }
 

@@ -89,7 +89,8 @@ mod api {
     /// (`ok`, `warning`, `critical`, `unknown` or `sev1` to `sev5`; the route's own when absent, else
     /// `ok`), `facts` (a map, or a list of `[name, value]`), `next` (the next command to type),
     /// `language` (`en` or `zh`; the system's when absent), `dedupe` (a key: the same is sent to a
-    /// contact once an hour). Returns a list of `contact`, `kind`, `parcel`, `who`.
+    /// contact once an hour). Returns a list of `contact`, `kind`, `parcel` (its identity; nothing when the
+    /// same was said within the hour), `who`.
     #[rhai_fn(return_raw, volatile)]
     pub fn send(native: NativeCallContext, to: &str, message: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "notify::send")?;

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::host::notify::client::{Receipt, Refusal, Retry};
 use crate::host::notify::words;
 use crate::model::system::Contact;
-use crate::model::{Message, Parcel, ParcelState, Urgency};
+use crate::model::{Channel, Message, Parcel, ParcelState, Urgency};
 
 /// How long after each failed try the next one is made; hourly after the last.
 const BACK_OFF: [u64; 6] = [1, 5, 30, 120, 600, 1800];
@@ -53,22 +53,6 @@ impl Rate {
             Contact::Person { .. } => (None, 60, Duration::ZERO),
         };
         Self { per_minute: per_minute.unwrap_or(usual).max(1), apart }
-    }
-}
-
-/// One channel: a contact of a system.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Channel {
-    /// The name of the system.
-    pub system: String,
-    /// The name of the contact.
-    pub contact: String,
-}
-
-impl Channel {
-    /// The channel a parcel is for.
-    pub fn of(parcel: &Parcel) -> Self {
-        Self { system: parcel.system.clone(), contact: parcel.contact.clone() }
     }
 }
 
@@ -231,6 +215,7 @@ pub fn fallback(dead: &Parcel, contact: &Contact, now: Timestamp) -> Option<Parc
     message.markdown = None;
     message.html = None;
     let mut parcel = Parcel::new(format!("{}.{next}", dead.id), next, &dead.system, message, now);
+    parcel.project.clone_from(&dead.project);
     parcel.via = dead.via.iter().chain([&dead.contact]).cloned().collect();
     Some(parcel)
 }

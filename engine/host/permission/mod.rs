@@ -194,9 +194,16 @@ impl<'a> Access<'a> {
 impl Grant {
     fn covers(&self, access: &Access<'_>) -> bool {
         let Ok(section) = section(&self.section) else { return false };
-        if self.section != access.section || !section.implies(&self.verb, access.verb) {
-            return false;
-        }
+        self.section == access.section && section.implies(&self.verb, access.verb) && self.is_about(access)
+    }
+
+    /// Whether this denial is of the access: of its verb, or of one that its verb includes.
+    fn denies(&self, access: &Access<'_>) -> bool {
+        let Ok(section) = section(&self.section) else { return false };
+        self.section == access.section && section.implies(access.verb, &self.verb) && self.is_about(access)
+    }
+
+    fn is_about(&self, access: &Access<'_>) -> bool {
         match access.object {
             Object::Word(name, aliases) => {
                 // A pattern for names, as `*web`, must not reach into labels.
@@ -258,7 +265,7 @@ impl Permissions {
         let Some(grant) = self.allow.iter().find(|grant| grant.covers(access)) else {
             return Err(denied("").hint(format!("the header would have to ask for it: allow: #{{ {} }}", access.entry())));
         };
-        if self.deny.iter().any(|grant| grant.covers(access)) {
+        if self.deny.iter().any(|grant| grant.denies(access)) {
             return Err(denied(" by the policy").hint("see `[policy.deny]` in runbook.toml"));
         }
         if self.cap.as_ref().is_some_and(|cap| !cap.iter().any(|grant| grant.covers(access))) {
@@ -483,6 +490,19 @@ mod tests {
         assert!(capped.check(&Access::path("read", Path::new("/srv/data/x"))).is_ok());
         assert!(capped.check(&Access::path("read", Path::new("/srv/keys/x"))).is_err());
         assert!(capped.check(&Access::path("read", Path::new("/srv/other"))).is_err());
+    }
+
+    #[test]
+    fn a_denial_reaches_up_but_not_down() {
+        let denied = |deny: Value, verb: &str| {
+            let asked = permissions(json!({ "docker": ["exec:web", "restart:web"] }));
+            let capped = asked.capped(None, &serde_json::from_value(deny).unwrap(), &System::default()).unwrap();
+            capped.check(&Access::word("docker", verb, "web")).is_err()
+        };
+        assert!(denied(json!({ "docker": ["exec:*"] }), "exec"));
+        assert!(!denied(json!({ "docker": ["exec:*"] }), "inspect"));
+        assert!(!denied(json!({ "docker": ["exec:*"] }), "restart"));
+        assert!(denied(json!({ "docker": ["inspect:web"] }), "restart"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which function calls which: what a script reaches through its modules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rhai::{Expr, Position, Stmt};
 
@@ -87,15 +87,15 @@ impl Calls {
     pub(super) fn reached<'c>(&'c self, main: &'c Text, world: &World<'_>) -> Vec<Reached<'c>> {
         let mut reached = Vec::new();
         let mut seen = BTreeSet::new();
-        let mut open: Vec<(String, Option<String>, Position)> = vec![(main.path.clone(), None, Position::NONE)];
+        let mut open = VecDeque::from([(main.path.clone(), None, Position::NONE)]);
         open.extend(main.names().map(|name| (main.path.clone(), Some(name.clone()), Position::NONE)));
-        while let Some((text, function, from)) = open.pop() {
+        while let Some((text, function, from)) = open.pop_front() {
             if !seen.insert((text.clone(), function.clone())) {
                 continue;
             }
             let key = (text, function);
             for path in self.imports.get(&key).into_iter().flatten() {
-                open.push((path.clone(), None, from));
+                open.push_back((path.clone(), None, from));
             }
             let Some(((text, _), calls)) = self.made.get_key_value(&key) else { continue };
             for call in calls {
@@ -104,9 +104,9 @@ impl Calls {
                     Target::Host { module, function } => {
                         reached.push(Reached { module, function, arguments: &call.arguments, text, at: call.at, from });
                     }
-                    Target::Own(name) => open.push((text.clone(), Some(name.clone()), from)),
+                    Target::Own(name) => open.push_back((text.clone(), Some(name.clone()), from)),
                     Target::Imported { path, function } if world.texts.contains_key(path) => {
-                        open.push((path.clone(), Some(function.clone()), from));
+                        open.push_back((path.clone(), Some(function.clone()), from));
                     }
                     Target::Imported { .. } => {}
                 }

@@ -16,13 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rhai::{AST, Position};
 
-use crate::error::{Error, Place};
+use crate::error::{Error, Place, Result};
 use crate::host::permission::Asked;
 use crate::model::{Diagnostic, Header, Verdict};
 use crate::script::check::calls::Calls;
 use crate::script::check::text::Text;
 use crate::script::check::walk::Walk;
-use crate::script::{Language, Script, compile, header, resolver, stdlib};
+use crate::script::{Language, MAX_SOURCE, Script, compile, diagnose, header, resolver, stdlib};
 
 /// The most findings that are told; a broken script needs no more.
 const MOST: usize = 200;
@@ -47,15 +47,22 @@ pub fn check_text(name: &str, path: &str, text: &str, find: impl Fn(&str) -> Opt
         Ok(script) => return check(&script),
         Err(error) => error,
     };
-    let mut found = vec![Diagnostic::of(&error, length_in(&error, path, text, &find))];
+    let told = Diagnostic::of(&error, length_in(&error, path, text, &find));
     // The compiler stops at the first name it does not know; the rest may still be worth telling.
-    let Ok(ast) = compile_loosely(text) else { return found };
+    let ast = match compile_loosely(path, text) {
+        Ok(ast) => ast,
+        Err(syntax) if told.code != syntax.code.as_deref().unwrap_or_default() => {
+            return vec![explained(Diagnostic::of(&syntax, length_in(&syntax, path, text, &find)), text)];
+        }
+        Err(_) => return vec![explained(told, text)],
+    };
     let header = header::read(&ast, path).ok();
     let modules = resolver::collect(&ast, path, &find).unwrap_or_default();
     let none = BTreeMap::new();
     let (header, places) = header.as_ref().map_or((None, &none), |(header, places)| (Some(header), places));
-    let more = examine(&Text::new(path, text, &ast), &texts(&modules), header, places, true);
-    found.extend(more.into_iter().filter(|other| Some(&other.at) != error.at.as_ref()));
+    let mut found = examine(&Text::new(path, text, &ast), &texts(&modules), header, places, true);
+    let is_told = found.iter().any(|other| other.at == told.at && other.code == told.code);
+    found.extend((!is_told).then_some(told));
     sort(&mut found, path);
     found
 }
@@ -98,10 +105,24 @@ fn texts(modules: &BTreeMap<String, String>) -> BTreeMap<String, Text> {
     compiled.collect()
 }
 
-fn compile_loosely(text: &str) -> Result<AST, rhai::ParseError> {
+/// Compiles a text in which names may be unknown.
+fn compile_loosely(path: &str, text: &str) -> Result<AST> {
+    if text.len() > MAX_SOURCE {
+        return compile(path, text);
+    }
     let mut engine = Language::shared().bare();
     engine.set_strict_variables(false);
-    engine.compile(text)
+    engine.compile(text).map_err(|error| diagnose::parse_error(path, text, &error))
+}
+
+/// A finding of the compiler, with a hint where people of other languages go wrong.
+fn explained(mut found: Diagnostic, text: &str) -> Diagnostic {
+    let line = text.lines().nth(found.at.line.saturating_sub(1)).unwrap_or_default();
+    let rest: String = line.chars().skip(found.at.column.saturating_sub(1)).take(1).collect();
+    if rest == ":" && found.hints.is_empty() {
+        found.hints.push("arguments have no names; options are a map at the end: `#{ timeout: \"5s\" }`".to_owned());
+    }
+    found
 }
 
 fn walk_all(main: &Text, world: &World<'_>) -> (Findings, Calls) {

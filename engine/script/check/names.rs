@@ -246,13 +246,13 @@ impl<'a> Walk<'a> {
 
     fn unknown_function(&mut self, name: &str, at: Position) {
         let near = self.findings.suggest(name, self.known.globals().chain(self.text.names()));
-        let module = self.known.module_with(name);
+        let elsewhere: Vec<String> = self.known.modules_with(name).map(|module| format!("{module}::{name}")).collect();
         let variable = self.find(name);
         variable.into_iter().for_each(|index| self.scope_used(index));
         let mut finding = self.findings.error(self.text, at, "RB1102", format!("unknown function `{name}`"));
-        match (near, module) {
+        match (near, elsewhere.first()) {
             _ if variable.is_some() => finding.hint(format!("`{name}` is a variable; call it with `{name}.call(…)`")),
-            (_, Some(module)) => finding.hint(format!("did you mean `{module}::{name}`? see `runbook docs {module}`")),
+            (_, Some(first)) => finding.hint(format!("did you mean {}? see `runbook docs {first}`", either(&elsewhere))),
             (Some(near), None) => finding.hint(format!("did you mean `{near}`? see `runbook docs {near}`")),
             (None, None) => finding.hint(format!("see `runbook docs --search {name}`")),
         }
@@ -270,6 +270,16 @@ enum Resolved<'a> {
     Host,
     Text(&'a Text),
     Unknown,
+}
+
+/// `a`, `b` or `c`.
+fn either(names: &[String]) -> String {
+    match names {
+        [most @ .., last] if !most.is_empty() => {
+            format!("{} or `{last}`", most.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+        }
+        _ => list_in_words(names),
+    }
 }
 
 /// `2 or 3 arguments`.

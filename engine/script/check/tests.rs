@@ -192,3 +192,42 @@ fn what_a_script_needs_is_suggested() {
     let script = Script::read("a", "a.rhai", text, module).unwrap();
     assert_eq!(suggest_allow(&script), BTreeMap::from([("sys".to_owned(), vec!["cpu".to_owned(), "memory".to_owned()])]));
 }
+
+/// The fenced examples of the manual, by the function they explain.
+fn examples() -> Vec<(String, String)> {
+    let comments = Language::shared().bare().collect_fn_metadata(
+        None,
+        |info| Some((format!("{}::{}", info.namespace, info.metadata.name), info.metadata.comments.join("\n"))),
+        false,
+    );
+    let mut found = Vec::new();
+    for (name, comment) in comments {
+        let lines: Vec<&str> = comment.lines().map(|line| line.trim_start().trim_start_matches("///")).collect();
+        let mut open = None;
+        for line in lines {
+            match (line.trim(), &mut open) {
+                ("```rhai" | "```rhai,lab", None) => open = Some(String::new()),
+                ("```", Some(_)) => found.extend(open.take().map(|text: String| (name.clone(), text))),
+                (_, Some(text)) => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_example_of_the_manual_passes_but_for_permissions() {
+    let examples = examples();
+    assert!(examples.len() > 50, "{}", examples.len());
+    let mut wrong = Vec::new();
+    for (name, example) in examples {
+        let header = if example.contains("runbook(#{") { "" } else { "runbook(#{ title: \"T\" });\n" };
+        let told = check_text("a", "a.rhai", &format!("{header}{example}"), module);
+        wrong.extend(told.into_iter().filter(|finding| finding.code != "RB1201").map(|finding| format!("{name}: {finding:?}\n{example}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,5 +1,7 @@
 //! The store in SQLite: WAL, synchronous FULL, bundled, several processes at a time.
 
+mod outbox;
+
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,8 +12,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, Trans
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Event, EventKind, Level, Module, Run, RunId, RunState, Trigger};
-use crate::store::{Filter, ProcessId, Store, Summary, note_of};
+use crate::model::{Channel, Event, EventKind, Level, Module, Parcel, Run, RunId, RunState, Trigger};
+use crate::store::{Filter, ProcessId, Settlement, Store, Summary, Tally, note_of};
 
 /// The format this binary reads and writes.
 const FORMAT: i64 = 1;
@@ -312,6 +314,30 @@ impl Store for Sqlite {
                 .collect()
         };
         read().map_err(|error| failed(&error))
+    }
+
+    fn post(&self, parcel: &Parcel, is_repeat: &dyn Fn(&[Parcel]) -> bool) -> Result<bool> {
+        self.write(|transaction| outbox::post(transaction, parcel, is_repeat))
+    }
+
+    fn queued(&self) -> Result<Vec<Parcel>> {
+        outbox::queued(&self.lock())
+    }
+
+    fn sendings(&self, since: Timestamp) -> Result<Vec<(Channel, Timestamp)>> {
+        outbox::sendings(&self.lock(), since)
+    }
+
+    fn settle(&self, settlement: &Settlement) -> Result<()> {
+        self.write(|transaction| outbox::settle(transaction, settlement))
+    }
+
+    fn tally(&self) -> Result<Tally> {
+        outbox::tally(&self.lock())
+    }
+
+    fn prune_delivered(&self, before: Timestamp) -> Result<u64> {
+        self.write(|transaction| outbox::prune(transaction, before))
     }
 }
 

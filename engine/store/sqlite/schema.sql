@@ -43,6 +43,30 @@ CREATE TABLE run_texts (
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
 
+-- A parcel is its body; the columns beside it repeat what it says, for finding it. `created` is in
+-- nanoseconds since 1970, which sorts, as the text of a time does not.
+CREATE TABLE parcels (
+    id       TEXT NOT NULL UNIQUE,
+    project  TEXT NOT NULL,
+    system   TEXT NOT NULL,
+    contact  TEXT NOT NULL,
+    dedupe   TEXT,
+    state    TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    created  INTEGER NOT NULL,
+    body     TEXT NOT NULL
+) STRICT;
+CREATE INDEX parcels_queued ON parcels (created, id) WHERE state = 'queued';
+CREATE INDEX parcels_delivered ON parcels (created) WHERE state = 'delivered';
+CREATE INDEX parcels_alike ON parcels (project, system, contact, dedupe) WHERE dedupe IS NOT NULL;
+
+CREATE TABLE sendings (
+    project TEXT NOT NULL,
+    system  TEXT NOT NULL,
+    contact TEXT NOT NULL,
+    at      INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE notes (
     scope TEXT NOT NULL,
     key   TEXT NOT NULL,
