@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::Global;
 use crate::cli::exit;
-use crate::cli::terminal::{BAD, STRONG, Terminal, styled};
+use crate::cli::render;
+use crate::cli::terminal::{Terminal, WARN, styled};
 use crate::config::{Environment, Flags, Library, Loaded, Problems, Project, state_dir};
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
-use crate::model::System;
-use crate::script::Script;
+use crate::model::{Diagnostic, System};
+use crate::script::{Script, stdlib};
 use crate::store::{Sqlite, StateDir};
 
 /// One command under way.
@@ -76,7 +77,7 @@ impl App {
         let name = name.unwrap_or(&project.settings.default_system);
         let Loaded { system, warnings, .. } = project.systems(&self.environment).load(name)?;
         for warning in warnings {
-            self.terminal.say(&format!("{} {warning}", styled(crate::cli::terminal::WARN, "warning:")));
+            self.terminal.say(&format!("{} {warning}", styled(WARN, "warning:")));
         }
         Ok(system)
     }
@@ -116,16 +117,30 @@ impl App {
         problems.errors.first().map_or(70, exit::of)
     }
 
-    fn render(&self, error: &Error, _problems: &Problems) -> String {
-        let code = error.code.as_deref().map(|code| format!("[{code}]")).unwrap_or_default();
-        let mut text = format!("{}{} {}", styled(BAD, "error"), styled(BAD, format!("{code}:")), styled(STRONG, &error.message));
-        if let Some(at) = &error.at {
-            text.push_str(&format!("\n  --> {at}"));
+    fn render(&self, error: &Error, problems: &Problems) -> String {
+        let text = |file: &str| problems.texts.get(file).cloned().or_else(|| self.source(file));
+        render::error(error, &text, true)
+    }
+
+    /// The text of a script by the name an error has for it.
+    pub(super) fn source(&self, file: &str) -> Option<String> {
+        if let Some(text) = stdlib(file) {
+            return Some(text.to_owned());
         }
-        for hint in &error.hints {
-            text.push_str(&format!("\n  = help: {hint}"));
+        let library = self.library().ok()?;
+        let name = file.strip_prefix("built-in/").unwrap_or(file);
+        let is_script = name.ends_with(".rhai");
+        let found =
+            if is_script && name != file { library.find(name.trim_end_matches(".rhai")).ok().map(|found| found.text) } else { None };
+        found.or_else(|| if is_script { std::fs::read_to_string(file).ok() } else { library.module(file) })
+    }
+
+    /// Shows findings of the check.
+    pub(super) fn show_findings(&self, findings: &[Diagnostic], script: &Script) {
+        let text = |file: &str| if file == script.path { Some(script.text.clone()) } else { script.modules.get(file).cloned() };
+        for finding in findings {
+            self.terminal.insist(&render::diagnostic(finding, &text, true));
         }
-        text
     }
 }
 

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::cli::app::App;
+use crate::cli::escape;
 use crate::cli::terminal::{DIM, STRONG, Terminal, styled, table};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
@@ -159,19 +160,13 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// A text in which nothing can move the cursor, colour the terminal or begin a line of its own.
+/// A text in one line in which nothing can drive the terminal.
 pub(super) fn visible(text: &str) -> String {
-    let dangerous = |letter: char| {
-        letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    if !text.chars().any(dangerous) {
-        return text.to_owned();
-    }
-    text.chars().map(|letter| if dangerous(letter) { letter.escape_default().to_string() } else { letter.to_string() }).collect()
+    escape::line(text).into_owned()
 }
 
 fn lines_visible(text: &str) -> String {
-    text.lines().map(visible).collect::<Vec<_>>().join("\n")
+    escape::lines(text).into_owned()
 }
 
 /// How a run ended, and what to type next.
@@ -241,15 +236,4 @@ fn markdown(run: &Run) -> String {
         ));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_from_a_script_can_drive_the_terminal() {
-        assert_eq!(visible("a\u{1b}[31mred\r\n\u{202e}x"), "a\\u{1b}[31mred\\r\\n\\u{202e}x");
-        assert_eq!(visible("备份完成 ✔"), "备份完成 ✔");
-    }
 }

@@ -17,9 +17,9 @@ use crate::config::{FILE, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
-use crate::model::{Danger, Event, Level, Run, RunState, Span, System, Trigger};
+use crate::model::{Danger, Diagnostic, Event, Level, Run, RunState, Span, System, Trigger};
 use crate::run::{Limits, Request, Supervisor};
-use crate::script::{Script, check_params};
+use crate::script::{Script, check, check_params};
 use crate::store::StateDir;
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +56,9 @@ enum Format {
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let script = app.script(&args.name)?;
+    if !passes_the_check(&script, app) {
+        return Ok(4);
+    }
     let system = app.system(args.system.as_deref())?;
     let permissions = app.permissions(&script, &system)?;
     let (given, secret_params) = params::read(&args.params, &script.header, &app.environment)?;
@@ -109,6 +112,17 @@ impl Default for After {
     fn default() -> Self {
         Self { begun: AtomicBool::new(false), stop: Stop::new(None) }
     }
+}
+
+/// What the check calls an error would fail in the middle of the run. Warnings are for `runbook check`.
+fn passes_the_check(script: &Script, app: &App) -> bool {
+    let errors: Vec<Diagnostic> = check(script).into_iter().filter(Diagnostic::is_error).collect();
+    if errors.is_empty() {
+        return true;
+    }
+    app.show_findings(&errors, script);
+    app.terminal.insist("nothing ran: the script does not pass the check");
+    false
 }
 
 fn this_binary() -> Result<PathBuf> {

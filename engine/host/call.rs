@@ -194,6 +194,7 @@ pub(crate) fn thrown(error: &Error, position: Position) -> Dynamic {
     map.insert("message".into(), error.message.as_str().into());
     map.insert("target".into(), error.target.as_deref().map_or(Dynamic::UNIT, Into::into));
     map.insert("retryable".into(), error.retryable.into());
+    map.insert("code".into(), error.code.as_deref().map_or(Dynamic::UNIT, Into::into));
     map.insert("hint".into(), error.hints.first().map_or(Dynamic::UNIT, |hint| hint.as_str().into()));
     map.insert("line".into(), position.line().map_or(Dynamic::UNIT, |line| i64::try_from(line).unwrap_or(0).into()));
     Dynamic::from_map(map)
@@ -214,6 +215,7 @@ pub(crate) fn error_of(error: &EvalAltResult) -> Error {
     let kind = text("kind").and_then(|kind| serde_json::from_value(Value::String(kind)).ok()).unwrap_or(Kind::Failed);
     let mut error = Error::new(kind, text("message").unwrap_or_else(|| thrown.to_string()));
     error.target = text("target");
+    error.code = text("code");
     error.hints.extend(text("hint"));
     error.retryable = map.get("retryable").and_then(|flag| flag.as_bool().ok()).unwrap_or(error.retryable);
     error

@@ -106,9 +106,19 @@ fn an_interrupt_stops_after_clean_up_and_exits_with_130() {
 }
 
 #[test]
-fn nothing_may_be_touched_without_being_asked_for() {
-    let json = Test::script("runbook(#{ title: \"t\" }); sys::memory();").exits(1).json();
-    assert_eq!(json["error"]["kind"], "denied");
+fn what_is_not_asked_for_does_not_pass_the_check() {
+    let _ = Project::new()
+        .runbook("test", "runbook(#{ title: \"t\" });\nsys::memory();")
+        .command(["run", "test"])
+        .exits(4)
+        .talks("`sys::memory` needs `read` of `sys`, which the header does not ask for");
+}
+
+#[test]
+fn what_only_the_run_knows_is_denied_in_the_run() {
+    let text = "runbook(#{ title: \"t\", allow: #{ secrets: [\"a\"] } }); let name = \"b\"; secret::exists(name);";
+    let json = Test::script(text).exits(1).json();
+    assert_eq!((json["error"]["kind"].as_str(), json["error"]["code"].as_str()), (Some("denied"), Some("RB3001")));
 }
 
 #[test]
