@@ -4,6 +4,7 @@
 
 mod cli;
 mod diagnostics;
+mod docs;
 mod harness;
 mod hostile;
 mod outbox;

@@ -26,9 +26,10 @@ use crate::store::StateDir;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The runbook
+    #[arg(add = crate::cli::complete::runbooks())]
     name: String,
     /// The system it runs for
-    #[arg(short, long, value_name = "SYSTEM")]
+    #[arg(short, long, value_name = "SYSTEM", add = crate::cli::complete::systems())]
     system: Option<String>,
     #[command(flatten)]
     params: ParamArgs,

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub use log::{Log, LogLine};
 pub use memory::Memory;
-pub use sqlite::Sqlite;
+pub use sqlite::{Health, Sqlite, sqlite_version};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
@@ -247,6 +247,9 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
     }
 }
 
+/// The name of the database in the state directory.
+pub const DATABASE: &str = "runbook.db";
+
 /// The state directory: the database, and a directory per run.
 #[derive(Debug, Clone)]
 pub struct StateDir {
@@ -293,7 +296,7 @@ impl StateDir {
 
     /// The database.
     pub fn database(&self) -> PathBuf {
-        self.root.join("runbook.db")
+        self.root.join(DATABASE)
     }
 
     /// The directory of a run: its log, and the files kept with it.
