@@ -9,6 +9,7 @@ mod fold;
 mod format;
 mod log;
 mod parts;
+mod quick;
 mod report;
 mod scan;
 mod search;
