@@ -10,10 +10,8 @@ use crate::host::nearest;
 use crate::script::compile;
 
 /// The modules of the stdlib: import path and text.
-pub const STDLIB: &[(&str, &str)] = &[
-    ("stdlib/alerting", include_str!("../../stdlib/alerting.rhai")),
-    ("stdlib/health", include_str!("../../stdlib/health.rhai")),
-];
+pub const STDLIB: &[(&str, &str)] =
+    &[("stdlib/alerting", include_str!("../../stdlib/alerting.rhai")), ("stdlib/health", include_str!("../../stdlib/health.rhai"))];
 
 /// The text of a module of the stdlib.
 pub fn stdlib(path: &str) -> Option<&'static str> {
