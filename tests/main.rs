@@ -4,6 +4,10 @@
 
 mod cli;
 mod diagnostics;
+mod docs;
 mod harness;
 mod hostile;
+mod outbox;
+mod permissions;
+mod secrets;
 mod tidy;

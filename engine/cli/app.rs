@@ -1,7 +1,7 @@
 //! What all commands share: the project, the store, the terminal.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::Global;
 use crate::cli::exit;
@@ -40,12 +40,18 @@ impl App {
         }
     }
 
+    /// The directory the command works in.
+    pub(super) fn directory(&self) -> &Path {
+        &self.flags.directory
+    }
+
     /// The project of the working directory.
     pub(super) fn project(&self) -> Result<&Project, Problems> {
         if let Some(project) = self.project.get() {
             return Ok(project);
         }
         let project = Project::find(&self.environment, &self.flags)?;
+        tracing::info!(root = %project.root.display(), "project");
         Ok(self.project.get_or_init(|| project))
     }
 
@@ -92,6 +98,7 @@ impl App {
     pub(super) fn store(&self) -> Result<(StateDir, Sqlite)> {
         let state = self.state()?;
         let store = Sqlite::open(&state.database())?;
+        tracing::info!(state = %state.root().display(), "store");
         Ok((state, store))
     }
 

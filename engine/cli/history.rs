@@ -13,10 +13,10 @@ use crate::store::{Filter, Store, Summary};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only of this runbook
-    #[arg(long, short)]
+    #[arg(long, short, add = crate::cli::complete::runbooks())]
     runbook: Option<String>,
     /// Only for this system
-    #[arg(long, short)]
+    #[arg(long, short, add = crate::cli::complete::systems())]
     system: Option<String>,
     /// Only with this status
     #[arg(long)]

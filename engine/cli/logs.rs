@@ -17,7 +17,7 @@ use crate::store::{Log, LogLine, Store, find};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The run: a number, `last`, `last:NAME`, or the beginning of its id
-    #[arg(default_value = "last")]
+    #[arg(default_value = "last", add = crate::cli::complete::runs())]
     run: String,
     /// Go on until the run ends
     #[arg(short, long)]

@@ -1,19 +1,32 @@
 //! The commands: one file each. Only here is anything printed, and the command line read.
 
 mod app;
+mod cancel;
+mod check;
+mod commit;
+mod complete;
+mod completions;
+mod config;
+mod docs;
+mod doctor;
 mod escape;
 mod exit;
+mod explain;
 mod history;
+mod init;
 mod list;
 mod live;
 mod logs;
+mod new;
 mod outbox;
 mod params;
 mod plain;
 mod ps;
+mod reference;
 mod render;
 mod report;
 mod run;
+mod secret;
 mod show;
 mod terminal;
 
@@ -28,7 +41,7 @@ use app::App;
 
 /// run your runbooks
 #[derive(Debug, Parser)]
-#[command(name = "runbook", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "runbook", version, long_version = long_version(), max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -37,7 +50,7 @@ struct Cli {
 }
 
 /// What every command takes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 struct Global {
     /// Work in this directory
     #[arg(short = 'C', global = true, value_name = "DIR")]
@@ -62,8 +75,9 @@ struct Global {
     color: Color,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum Color {
+    #[default]
     Auto,
     Always,
     Never,
@@ -86,6 +100,65 @@ enum Command {
     Logs(logs::Args),
     /// A run as text, Markdown or JSON
     Report(report::Args),
+    /// Stop a run, letting it clean up
+    Cancel(cancel::Args),
+    /// Check runbooks without running them
+    #[command(visible_alias = "lint")]
+    Check(check::Args),
+    /// What a code in an error means, and how to mend it
+    Explain(explain::Args),
+    /// Make a project
+    Init(init::Args),
+    /// Make a runbook from a template
+    New(new::Args),
+    /// Check this machine: settings, state, connections, clock, tools, kernel
+    Doctor(doctor::Args),
+    /// The functions scripts can call, with search and examples
+    Docs(docs::Args),
+    /// The settings that hold, and where each comes from
+    Config(config::Args),
+    /// Set, list and check secrets
+    Secret(secret::Args),
+    /// What a shell needs to complete commands
+    Completions(completions::Args),
+    /// Write the reference in Markdown
+    #[command(name = "__reference", hide = true)]
+    Reference(reference::Args),
+}
+
+/// The version, and that of the store's engine.
+fn long_version() -> String {
+    format!("{}\nSQLite {}", env!("CARGO_PKG_VERSION"), crate::store::sqlite_version())
+}
+
+/// Our own log, to standard error, for whoever asks for it; the output of runs is no part of it.
+fn start_log(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let asked = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = match (asked, verbose) {
+        (Some(filter), _) => filter,
+        (None, 0) => return,
+        (None, 1) => "runbook=info,warn".to_owned(),
+        (None, _) => "debug".to_owned(),
+    };
+    // Fails only when there is a log already, and nothing else in this program starts one.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never)
+        .try_init();
+}
+
+fn use_colors(color: Color) {
+    let (choice, is_on) = match color {
+        Color::Auto => return,
+        Color::Always => (anstream::ColorChoice::Always, true),
+        Color::Never => (anstream::ColorChoice::Never, false),
+    };
+    choice.write_global();
+    // The progress and the prompts of other crates ask here.
+    console::set_colors_enabled(is_on);
+    console::set_colors_enabled_stderr(is_on);
 }
 
 /// Runs the command line of this process.
@@ -94,12 +167,12 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "__worker") {
         return ExitCode::from(crate::run::worker::main());
     }
-    let cli = Cli::parse();
-    match cli.global.color {
-        Color::Auto => {}
-        Color::Always => anstream::ColorChoice::Always.write_global(),
-        Color::Never => anstream::ColorChoice::Never.write_global(),
+    if let Some(answered) = complete::answer() {
+        return answered;
     }
+    let cli = Cli::parse();
+    use_colors(cli.global.color);
+    start_log(cli.global.verbose);
     let app = App::new(cli.global);
     let result = match cli.command {
         Command::Run(args) => run::run(args, &app),
@@ -109,6 +182,17 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(args, &app),
         Command::Logs(args) => logs::run(args, &app),
         Command::Report(args) => report::run(args, &app),
+        Command::Cancel(args) => cancel::run(args, &app),
+        Command::Check(args) => check::run(args, &app),
+        Command::Explain(args) => explain::run(args, &app),
+        Command::Init(args) => init::run(args, &app),
+        Command::New(args) => new::run(args, &app),
+        Command::Doctor(args) => doctor::run(args, &app),
+        Command::Docs(args) => docs::run(args, &app),
+        Command::Config(args) => config::run(args, &app),
+        Command::Secret(args) => secret::run(args, &app),
+        Command::Completions(args) => completions::run(args, &app),
+        Command::Reference(args) => reference::run(args, &app),
     };
     ExitCode::from(result.unwrap_or_else(|problems| app.complain(&problems)))
 }

@@ -68,22 +68,27 @@ pub(super) fn deliver(app: &App, store: &dyn Store, state: &StateDir, addresses:
         app.terminal.say(&styled(DIM, "delivering messages; Ctrl-C leaves them for later"));
     }
     match deliver_due(store, state, addresses, stop, PATIENCE) {
-        Ok(delivery) => lines(&delivery, app, addresses).iter().for_each(|line| app.terminal.say(line)),
+        Ok(delivery) => {
+            for (level, line) in lines(&delivery, addresses) {
+                let line = format!("{} {line}", app.terminal.level(level));
+                // Who asked to hear less did not ask to miss that nobody was told.
+                if level == Level::Critical { app.terminal.insist(&line) } else { app.terminal.say(&line) }
+            }
+        }
         Err(error) => {
             app.complain(&error.context("the outbox").into());
         }
     }
 }
 
-fn lines(delivery: &Delivery, app: &App, addresses: &Addresses) -> Vec<String> {
-    let symbol = |level: Level| app.terminal.level(level);
+fn lines(delivery: &Delivery, addresses: &Addresses) -> Vec<(Level, String)> {
     let name = |channel: &Channel| {
         let project = if channel.project == addresses.project { String::new() } else { format!(" in {}", channel.project) };
         format!("`{}` of {}{project}", channel.contact, channel.system)
     };
     let mut lines = Vec::new();
     for (channel, count) in &delivery.delivered {
-        lines.push(format!("{} sent {} to {}", symbol(Level::Ok), messages(*count), name(channel)));
+        lines.push((Level::Ok, format!("sent {} to {}", messages(*count), name(channel))));
     }
     let mut given_up: BTreeMap<(Channel, &str, Option<&str>), usize> = BTreeMap::new();
     for (parcel, fallback) in &delivery.given_up {
@@ -93,13 +98,8 @@ fn lines(delivery: &Delivery, app: &App, addresses: &Addresses) -> Vec<String> {
     for ((channel, why, fallback), count) in given_up {
         let instead = fallback.map_or("nobody is told instead".to_owned(), |fallback| format!("`{fallback}` is told instead"));
         let was = if count == 1 { "was" } else { "were" };
-        lines.push(format!(
-            "{} {} for {} {was} given up: {}; {instead}",
-            symbol(Level::Critical),
-            messages(count),
-            name(&channel),
-            visible(why)
-        ));
+        let line = format!("{} for {} {was} given up: {}; {instead}", messages(count), name(&channel), visible(why));
+        lines.push((if fallback.is_some() { Level::Warning } else { Level::Critical }, line));
     }
     for Waiting { channel, count, due, error } in &delivery.waiting {
         let wait = if *count == 1 { "waits" } else { "wait" };
@@ -109,7 +109,7 @@ fn lines(delivery: &Delivery, app: &App, addresses: &Addresses) -> Vec<String> {
             (false, Some(_)) => format!("tried again after {}", clock(*due)),
             (false, None) => format!("sent after {}", clock(*due)),
         };
-        lines.push(format!("{} {} {wait} for {}{why}; {until}", symbol(Level::Warning), messages(*count), name(channel)));
+        lines.push((Level::Warning, format!("{} {wait} for {}{why}; {until}", messages(*count), name(channel))));
     }
     lines
 }

@@ -14,7 +14,7 @@ use crate::script::Given;
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct ParamArgs {
     /// Set a parameter; `KEY=@FILE` reads a file, `KEY=-` standard input, `KEY=env:NAME` a variable
-    #[arg(short, value_name = "KEY=VALUE")]
+    #[arg(short, value_name = "KEY=VALUE", add = crate::cli::complete::params())]
     pub(super) p: Vec<String>,
     /// Set parameters from a TOML or JSON file
     #[arg(long, value_name = "FILE")]

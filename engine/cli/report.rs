@@ -14,7 +14,7 @@ use crate::store::{Store, find};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The run: a number, `last`, `last:NAME`, or the beginning of its id
-    #[arg(default_value = "last")]
+    #[arg(default_value = "last", add = crate::cli::complete::runs())]
     run: String,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::app::App;
+use crate::cli::commit;
 use crate::cli::live::Live;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
@@ -25,9 +26,10 @@ use crate::store::StateDir;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The runbook
+    #[arg(add = crate::cli::complete::runbooks())]
     name: String,
     /// The system it runs for
-    #[arg(short, long, value_name = "SYSTEM")]
+    #[arg(short, long, value_name = "SYSTEM", add = crate::cli::complete::systems())]
     system: Option<String>,
     #[command(flatten)]
     params: ParamArgs,
@@ -56,6 +58,7 @@ enum Format {
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     // It loads while the runbook is read and the run recorded.
     let worker = Worker::start(&this_binary()?)?;
+    let commit = commit::of(app.library()?.find(&args.name)?.file);
     let script = app.script(&args.name)?;
     if !passes_the_check(&script, app) {
         return Ok(4);
@@ -82,7 +85,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         permissions,
         secrets,
         limits,
-        commit: None,
+        commit: commit.and_then(|asked| asked.join().ok().flatten()),
         trigger: Trigger::Command,
         by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
         protected: protected(app, &state)?,

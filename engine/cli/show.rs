@@ -14,9 +14,10 @@ use crate::store::{Filter, Store, Summary};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The runbook
+    #[arg(add = crate::cli::complete::runbooks())]
     name: String,
     /// The system whose names the permissions are shown with
-    #[arg(short, long)]
+    #[arg(short, long, add = crate::cli::complete::systems())]
     system: Option<String>,
     /// Print the script instead
     #[arg(long)]

@@ -31,11 +31,6 @@ impl Terminal {
         Self { quiet, unicode }
     }
 
-    /// Whether symbols beyond ASCII can be shown.
-    pub(super) fn unicode(self) -> bool {
-        self.unicode
-    }
-
     /// Whether a person watches the talk.
     pub(super) fn is_watched(self) -> bool {
         std::io::stderr().is_terminal()

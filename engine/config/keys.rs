@@ -27,7 +27,7 @@ pub enum KeyKind {
     Bool,
     /// `30s`, `2h`, `90d`.
     Duration,
-    /// `512MiB`, `10GB`.
+    /// `256MiB`, `10GB`.
     Size,
     /// A list of texts.
     List,
@@ -65,7 +65,7 @@ pub const KEYS: &[Key] = {
         key("policy.allow", Permissions, None, "What runbooks may touch at most; what their headers ask for when absent."),
         key("policy.deny", Permissions, None, "What no runbook may touch, whatever else is allowed."),
         key("policy.pin", Bool, Some("false"), "Whether a header that asks for more than was approved waits for a person."),
-        key("limits.memory", Size, Some(r#""512MiB""#), "The memory of a worker, unless its header asks for another amount."),
+        key("limits.memory", Size, Some(r#""256MiB""#), "The memory of a worker, unless its header asks for another amount."),
         key("limits.timeout", Duration, Some(r#""1h""#), "How long a run may take, unless its header says otherwise."),
         key("limits.output", Size, Some(r#""16MiB""#), "The output that is kept of a run."),
         key("limits.processes", Int, Some("64"), "The processes of a worker."),

@@ -25,7 +25,7 @@ pub use metrics::{METRICS, Metric};
 pub use project::{FILE, Flags, Origin, Project};
 pub use secret::SecretSource;
 pub use settings::{Limits, Policy, Retention, Sandbox, Settings};
-pub use state::state_dir;
+pub use state::{state_dir, state_place};
 pub use systems::{BUILTIN, Loaded, Problems, Systems};
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_table() {
         let settings = Project::builtin(&Environment::default(), &Flags::default()).unwrap().settings;
-        assert_eq!((settings.limits.memory, settings.limits.timeout), (Size(512 << 20), Span::secs(3600)));
+        assert_eq!((settings.limits.memory, settings.limits.timeout), (Size(256 << 20), Span::secs(3600)));
         assert_eq!((settings.default_system.as_str(), settings.policy.allow), ("host", None));
     }
 }

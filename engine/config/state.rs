@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 ///
 /// `config` with the fix, when others can get at it, it belongs to somebody else or can not be made.
 pub fn state_dir(environment: &Environment) -> Result<PathBuf> {
-    let path = place(environment)?;
+    let path = state_place(environment)?;
     let failed = |error: std::io::Error| Error::because(Kind::Config, format!("no state directory at `{}`", path.display()), &error);
     DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
     let about = std::fs::metadata(&path).map_err(failed)?;
@@ -29,7 +29,12 @@ pub fn state_dir(environment: &Environment) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn place(environment: &Environment) -> Result<PathBuf> {
+/// Where the state directory is, or would be; nothing is made.
+///
+/// # Errors
+///
+/// `config`, when no variable says where.
+pub fn state_place(environment: &Environment) -> Result<PathBuf> {
     if let Some(text) = environment.get("RUNBOOK_STATE_DIR") {
         return Some(PathBuf::from(text))
             .filter(|path| path.is_absolute())
@@ -54,9 +59,9 @@ mod tests {
     fn the_most_particular_variable_decides() {
         let all = [("RUNBOOK_STATE_DIR", "/a"), ("STATE_DIRECTORY", "/b:/c"), ("XDG_STATE_HOME", "/d"), ("HOME", "/e")];
         for (skipped, wanted) in ["/a", "/b", "/d/runbook", "/e/.local/state/runbook"].iter().enumerate() {
-            assert_eq!(place(&all[skipped..].iter().copied().collect()).unwrap(), PathBuf::from(wanted));
+            assert_eq!(state_place(&all[skipped..].iter().copied().collect()).unwrap(), PathBuf::from(wanted));
         }
-        assert!(place(&Environment::default()).is_err());
+        assert!(state_place(&Environment::default()).is_err());
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub enum Question {
         /// The beginning.
         prefix: String,
     },
-    /// Put a message into the outbox. Durable when answered; delivery comes after.
+    /// Put a message into the outbox. Durable when answered, with the identity of its parcel, or with
+    /// nothing when the same was said already; delivery comes after.
     Send {
         /// The name of the contact.
         contact: String,

@@ -26,7 +26,7 @@ use crate::model::system::Contact;
 use crate::model::{Channel, Parcel, ParcelState, System};
 use crate::store::{Settlement, StateDir, Store};
 
-/// How long delivered parcels are kept, for the record and for `dedupe`.
+/// How long parcels that do not wait any more are kept: for people to see what was given up, and for `dedupe`.
 const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The longest window of a rate.
 const WINDOW: SignedDuration = SignedDuration::from_mins(2);
@@ -231,7 +231,7 @@ impl Round<'_> {
         // The look-up of a name that was given up may still be blocked; nobody waits for it.
         runtime.shutdown_background();
         result?;
-        self.store.prune_delivered(now() - KEPT).map(drop)
+        self.store.prune_parcels(now() - KEPT).map(drop)
     }
 
     async fn send_all(&mut self) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Processes as the kernel tells of them.
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
 use crate::store::ProcessId;
 
 /// This process.
@@ -10,12 +12,41 @@ pub fn me() -> ProcessId {
 
 /// Whether a process still runs, and is not another one that got its number.
 pub fn is_alive(process: ProcessId) -> bool {
-    started(process.pid) == Some(process.started)
+    let fields = fields(process.pid).unwrap_or_default();
+    // One that ended and was not collected by its parent still has its number, and does nothing.
+    let is_over = fields.first().is_none_or(|state| matches!(state.as_str(), "Z" | "X"));
+    !is_over && started_of(&fields) == Some(process.started)
+}
+
+/// Asks a process to end (SIGTERM); nothing happens when it is gone already.
+///
+/// # Errors
+///
+/// As the system says, when it belongs to somebody else.
+pub fn terminate(process: ProcessId) -> std::io::Result<()> {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    // The handle is of the process that has the number now; only then is it asked whether it is the one meant.
+    if !is_alive(process) {
+        return Ok(());
+    }
+    match pidfd_send_signal(&handle, Signal::TERM) {
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        result => result.map_err(Into::into),
+    }
 }
 
 /// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
 fn started(pid: u32) -> Option<u64> {
-    fields(pid)?.get(19)?.parse().ok()
+    started_of(&fields(pid)?)
+}
+
+fn started_of(fields: &[String]) -> Option<u64> {
+    fields.get(19)?.parse().ok()
 }
 
 /// The fields of `/proc/PID/stat` after the name, which may itself hold blanks and brackets.

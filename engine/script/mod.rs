@@ -9,6 +9,7 @@ mod engine;
 mod header;
 pub mod language;
 mod params;
+pub mod reference;
 mod resolver;
 
 use std::collections::BTreeMap;

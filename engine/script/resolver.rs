@@ -29,7 +29,8 @@ pub fn stdlib(path: &str) -> Option<&'static str> {
 pub fn imports(ast: &AST, file: &str) -> Result<Vec<(String, Place)>> {
     let mut found = Ok(Vec::new());
     ast.walk(&mut |path: &[ASTNode]| {
-        if let (Some(ASTNode::Stmt(Stmt::Import(import, position))), Ok(list)) = (path.last(), &mut found) {
+        if let (Some(ASTNode::Stmt(Stmt::Import(import, _))), Ok(list)) = (path.last(), &mut found) {
+            let position = import.0.start_position();
             let place = Place { file: file.to_owned(), line: position.line().unwrap_or(0), column: position.position().unwrap_or(0) };
             match import_path(&import.0, place) {
                 Ok(import) => list.push(import),

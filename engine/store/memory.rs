@@ -162,10 +162,10 @@ impl Store for Memory {
         })
     }
 
-    fn prune_delivered(&self, before: Timestamp) -> Result<u64> {
+    fn prune_parcels(&self, before: Timestamp) -> Result<u64> {
         let mut inner = self.lock();
         let count = inner.parcels.len();
-        inner.parcels.retain(|parcel| parcel.state != ParcelState::Delivered || parcel.created >= before);
+        inner.parcels.retain(|parcel| parcel.state == ParcelState::Queued || parcel.created >= before);
         Ok((count - inner.parcels.len()) as u64)
     }
 }

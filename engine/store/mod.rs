@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub use log::{Log, LogLine};
 pub use memory::Memory;
-pub use sqlite::Sqlite;
+pub use sqlite::{Health, Sqlite, sqlite_version};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
@@ -184,13 +184,13 @@ pub trait Store: Send + Sync {
     /// `store`.
     fn tally(&self) -> Result<Tally>;
 
-    /// Forgets delivered parcels that were made before this, and returns how many. Those that wait or
-    /// were given up stay.
+    /// Forgets parcels that were made before this and were delivered or given up, and returns how many.
+    /// Those that wait stay, however old.
     ///
     /// # Errors
     ///
     /// `store`; nothing was forgotten then.
-    fn prune_delivered(&self, before: Timestamp) -> Result<u64>;
+    fn prune_parcels(&self, before: Timestamp) -> Result<u64>;
 }
 
 /// What became of one sending.
@@ -216,7 +216,7 @@ pub struct Tally {
     pub queued: usize,
     /// Parcels that were accepted and are not pruned.
     pub delivered: usize,
-    /// Parcels that were given up.
+    /// Parcels that were given up and are not pruned.
     pub dead: usize,
     /// Of each channel, the newest parcel that was tried.
     pub last_tried: Vec<Parcel>,
@@ -246,6 +246,9 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
         _ => Err(Error::new(Kind::Usage, format!("`{reference}` means more than one run")).hint("write more of it")),
     }
 }
+
+/// The name of the database in the state directory.
+pub const DATABASE: &str = "runbook.db";
 
 /// The state directory: the database, and a directory per run.
 #[derive(Debug, Clone)]
@@ -293,7 +296,7 @@ impl StateDir {
 
     /// The database.
     pub fn database(&self) -> PathBuf {
-        self.root.join("runbook.db")
+        self.root.join(DATABASE)
     }
 
     /// The directory of a run: its log, and the files kept with it.

@@ -1,3 +1,14 @@
 //! Commands, as a user types them.
 
+mod cancel;
+mod check;
+mod completions;
+mod config;
+mod docs;
+mod doctor;
+mod explain;
+mod init;
+mod log;
+mod new;
 mod run;
+mod secret;

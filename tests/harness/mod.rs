@@ -15,6 +15,7 @@ pub(crate) struct Test {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     stdin: Option<String>,
+    umask: &'static str,
 }
 
 /// A directory with runbooks and a state of its own.
@@ -69,12 +70,18 @@ impl Project {
 
     /// A command in it.
     pub(crate) fn command<'a>(self, arguments: impl IntoIterator<Item = &'a str>) -> Test {
-        Test { project: self, arguments: arguments.into_iter().map(str::to_owned).collect(), environment: BTreeMap::new(), stdin: None }
+        Test {
+            project: self,
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
+            environment: BTreeMap::new(),
+            stdin: None,
+            umask: "022",
+        }
     }
 
     /// The command as a process that is not waited for.
     pub(crate) fn start(&self, arguments: &[&str]) -> std::process::Child {
-        prepared(self, arguments.iter().copied(), &BTreeMap::new())
+        prepared(self, "022", arguments.iter().copied(), &BTreeMap::new())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -112,9 +119,15 @@ impl Test {
         self
     }
 
+    /// Sets the umask it starts with.
+    pub(crate) fn umask(mut self, umask: &'static str) -> Self {
+        self.umask = umask;
+        self
+    }
+
     /// Runs it.
     pub(crate) fn run(self) -> Done {
-        let mut command = prepared(&self.project, self.arguments.iter().map(String::as_str), &self.environment);
+        let mut command = prepared(&self.project, self.umask, self.arguments.iter().map(String::as_str), &self.environment);
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn().unwrap();
@@ -173,9 +186,16 @@ fn wait(mut child: std::process::Child) -> Output {
     Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
-fn prepared<'a>(project: &Project, arguments: impl Iterator<Item = &'a str>, environment: &BTreeMap<String, String>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runbook"));
+fn prepared<'a>(
+    project: &Project,
+    umask: &str,
+    arguments: impl Iterator<Item = &'a str>,
+    environment: &BTreeMap<String, String>,
+) -> Command {
+    // The umask belongs to the whole process, so it is set in one that becomes the command.
+    let mut command = Command::new("/bin/sh");
     command
+        .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_runbook")])
         .args(arguments)
         .current_dir(project.path())
         .env_clear()

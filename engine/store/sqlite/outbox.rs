@@ -85,7 +85,7 @@ pub(super) fn tally(connection: &Connection) -> Result<Tally> {
 
 pub(super) fn prune(transaction: &Transaction<'_>, before: Timestamp) -> Result<u64> {
     let pruned = transaction
-        .prepare_cached("DELETE FROM parcels WHERE state = 'delivered' AND created < ?1")
+        .prepare_cached("DELETE FROM parcels WHERE state <> 'queued' AND created < ?1")
         .and_then(|mut delete| delete.execute([nanoseconds(before)]))
         .map_err(|error| failed(&error))?;
     Ok(pruned as u64)

@@ -57,7 +57,7 @@ CREATE TABLE parcels (
     body     TEXT NOT NULL
 ) STRICT;
 CREATE INDEX parcels_queued ON parcels (created, id) WHERE state = 'queued';
-CREATE INDEX parcels_delivered ON parcels (created) WHERE state = 'delivered';
+CREATE INDEX parcels_settled ON parcels (created) WHERE state <> 'queued';
 CREATE INDEX parcels_alike ON parcels (project, system, contact, dedupe) WHERE dedupe IS NOT NULL;
 
 CREATE TABLE sendings (

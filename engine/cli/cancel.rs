@@ -1,0 +1,77 @@
+//! `runbook cancel`: stops a run, letting it clean up.
+
+use std::time::{Duration, Instant};
+
+use crate::cli::app::App;
+use crate::cli::report::last_line;
+use crate::config::Problems;
+use crate::error::{Error, Kind, Result};
+use crate::model::{RunState, Span};
+use crate::run::process::{is_alive, terminate};
+use crate::store::{ProcessId, Store, Summary, find};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The run: a number, `last`, `last:NAME`, or the beginning of its id
+    #[arg(add = crate::cli::complete::runs())]
+    run: String,
+    /// Stop it at once, without its clean-up
+    #[arg(long)]
+    now: bool,
+    /// How long to wait for its end
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    wait: Span,
+}
+
+/// How often to look whether it is over.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    let (_, store) = app.store()?;
+    let run = find(&store, &args.run)?;
+    let supervisor = watcher(&run)?;
+    signal(&run, supervisor)?;
+    if !args.now {
+        app.terminal.say(&format!("#{} is asked to stop; it cleans up first     at once: runbook cancel {} --now", run.run, run.run));
+    }
+    let until = Instant::now() + args.wait.0;
+    while is_alive(supervisor) {
+        if Instant::now() >= until {
+            return Err(Error::new(Kind::Timeout, format!("run #{} did not end within {}", run.run, args.wait))
+                .hint(format!("`runbook cancel {} --now` does not wait for its clean-up", run.run))
+                .into());
+        }
+        std::thread::sleep(LOOK);
+        if args.now {
+            // Two signals in one instant count as one: it is told again until it is gone.
+            signal(&run, supervisor)?;
+        }
+    }
+    let run = store.run(run.id)?;
+    if app.json {
+        app.answer_json(&run)?;
+    } else {
+        app.terminal.answer(&format!("#{} {}", run.run, last_line(&run, app.terminal)));
+    }
+    Ok(0)
+}
+
+/// The process that watches over a run, if it still does.
+fn watcher(run: &Summary) -> Result<ProcessId> {
+    if !matches!(run.status, RunState::Running | RunState::Waiting | RunState::Queued) {
+        return Err(
+            Error::new(Kind::Usage, format!("run #{} is over: {}", run.run, run.status.name())).hint("`runbook ps` shows what runs")
+        );
+    }
+    run.supervisor.filter(|process| is_alive(*process)).ok_or_else(|| {
+        Error::new(Kind::Usage, format!("nothing of run #{} runs any more: its process is gone without a last word", run.run))
+            .hint(format!("`runbook report {}` shows how far it came", run.run))
+    })
+}
+
+fn signal(run: &Summary, supervisor: ProcessId) -> Result<()> {
+    terminate(supervisor).map_err(|error| {
+        Error::because(Kind::Denied, format_args!("run #{} (process {}) can not be stopped", run.run, supervisor.pid), &error)
+            .hint(format!("it was started by {}", run.by))
+    })
+}

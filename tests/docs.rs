@@ -1,0 +1,141 @@
+//! The documentation: the reference is made from the code, and its examples run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{Project, Test};
+
+const PAGES: [&str; 5] = ["host.md", "language.md", "cli.md", "exit-codes.md", "settings.md"];
+
+#[test]
+fn the_reference_is_what_the_code_says() {
+    let done = Test::new(["__reference", "made"]).succeeds();
+    let checked_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference");
+    let is_stale = |page: &&str| {
+        let made = std::fs::read_to_string(done.project.path().join("made").join(page)).unwrap();
+        std::fs::read_to_string(checked_in.join(page)).ok() != Some(made)
+    };
+    let stale: Vec<&str> = PAGES.into_iter().filter(|page| is_stale(page)).collect();
+    assert!(stale.is_empty(), "stale: {stale:?}; renew with `cargo run -- __reference docs/reference`");
+}
+
+/// An example of a manual, and what it is of.
+struct Example {
+    function: String,
+    script: String,
+    lab: bool,
+}
+
+/// The examples of each module, by its name.
+fn examples() -> BTreeMap<String, Vec<Example>> {
+    let modules = Test::new(["docs", "--json"]).succeeds().json();
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let mut examples: BTreeMap<String, Vec<Example>> = BTreeMap::new();
+    for module in modules.as_array().unwrap().iter().filter(|module| module["origin"] != "stdlib") {
+        let of_module = examples.entry(module["name"].as_str().unwrap().to_owned()).or_default();
+        for function in list(module, "functions") {
+            for example in list(&function, "forms").iter().flat_map(|form| list(form, "examples")) {
+                of_module.push(Example {
+                    function: function["name"].as_str().unwrap().to_owned(),
+                    script: example["script"].as_str().unwrap().to_owned(),
+                    lab: example["lab"].as_bool().unwrap(),
+                });
+            }
+        }
+    }
+    assert!(examples.values().map(Vec::len).sum::<usize>() > 100, "the examples were not found");
+    examples
+}
+
+/// Every verb of every section. A program must not lie where a run may write, so what `exec` shows is
+/// run without writing.
+fn allow(module: &str) -> String {
+    let files = if module == "exec" { "" } else { "fs: #{ read: [\"/\"], write: [\"/\"], remove: [\"/\"] }, " };
+    let verbs = |section: &str, verbs: &[&str], object: &str| {
+        let entries: Vec<String> = verbs.iter().map(|verb| format!("\"{verb}:{object}\"")).collect();
+        format!("{section}: [{}], ", entries.join(", "))
+    };
+    [
+        "#{ sys: [\"*\"], sql: [\"*:write\"], redis: [\"*:write\"], exec: [\"/\"], secrets: [\"*\"], notify: [\"*\"], store: [\"write:*\"], ",
+        files,
+        &verbs("docker", &["list", "inspect", "logs", "stats", "exec", "restart", "start", "stop", "images", "disk"], "*"),
+        &verbs("systemd", &["status", "logs", "restart", "start", "stop"], "*"),
+        &verbs("net", &["connect", "ping", "resolve", "listeners"], "* @loopback"),
+        "http: [\"GET *\", \"POST *\", \"PUT *\", \"PATCH *\", \"DELETE *\"] }",
+    ]
+    .concat()
+}
+
+/// A runbook that puts out what each example evaluates to.
+fn runbook(module: &str, examples: &[&Example]) -> String {
+    let mut text = format!("runbook(#{{ title: \"examples\", allow: {} }});\n", allow(module));
+    for (number, example) in examples.iter().enumerate() {
+        text.push_str(&format!(
+            "try {{ output(\"{number}\", (|| {{\n{}\n}}).call()); }} catch (error) {{ output(\"{number}\", error); }}\n",
+            example.script
+        ));
+    }
+    text
+}
+
+fn wrong(module: &str, examples: &[&Example], arguments: &[&str]) -> Vec<String> {
+    let done = Project::new()
+        .runbook("examples", &runbook(module, examples))
+        .command(["run", "examples", "--yes", "--json"].iter().chain(arguments).copied())
+        .run();
+    let Ok(json) = serde_json::from_str::<Value>(&done.stdout) else {
+        return vec![format!("the examples of `{module}` do not run:\n{}", done.stderr)];
+    };
+    let answer = |number: usize| &json["outputs"][number.to_string()];
+    let is_wrong = |(number, _): &(usize, &&Example)| *answer(*number) != true;
+    let mut wrong: Vec<String> = examples
+        .iter()
+        .enumerate()
+        .filter(is_wrong)
+        .map(|(number, example)| format!("`{}` evaluates to {}, not to true:\n{}", example.function, answer(number), example.script))
+        .collect();
+    if !json["error"].is_null() {
+        wrong.push(format!("`{module}`: {}", json["error"]));
+    }
+    wrong
+}
+
+#[test]
+fn the_examples_of_the_manuals_evaluate_to_true() {
+    let mut failures = Vec::new();
+    std::thread::scope(|scope| {
+        let all = examples();
+        let all = &*Box::leak(Box::new(all));
+        let runs: Vec<_> = all
+            .iter()
+            .map(|(module, examples)| {
+                let bare: Vec<&Example> = examples.iter().filter(|example| !example.lab).collect();
+                scope.spawn(move || wrong(module, &bare, &[]))
+            })
+            .collect();
+        failures.extend(runs.into_iter().flat_map(|run| run.join().unwrap()));
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// Examples that need servers are read by the compiler always, and run where the lab is: with
+/// `RUNBOOK_TEST_LAB` set to a project whose `ai-hub` is that of the lab.
+#[test]
+fn the_examples_for_the_lab_compile_and_run_where_it_is() {
+    let lab = std::env::var("RUNBOOK_TEST_LAB").ok();
+    let mut failures = Vec::new();
+    for (module, examples) in examples() {
+        let lab_only: Vec<&Example> = examples.iter().filter(|example| example.lab).collect();
+        let shown = Project::new().runbook("examples", &runbook(&module, &lab_only)).command(["show", "examples", "--source"]).run();
+        if shown.code != 0 {
+            failures.push(format!("the examples of `{module}` do not compile:\n{}", shown.stderr));
+        }
+        if let Some(lab) = &lab {
+            let config = format!("{lab}/runbook.toml");
+            failures.extend(wrong(&module, &lab_only, &["--config", &config, "-s", "ai-hub"]));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
