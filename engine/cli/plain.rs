@@ -19,7 +19,7 @@ pub(super) struct Plain {
 
 impl Plain {
     pub(super) fn new(terminal: Terminal) -> Self {
-        Self { terminal, zone: TimeZone::system(), said: Instant::now() }
+        Self { terminal, zone: zone_of_machine(), said: Instant::now() }
     }
 
     pub(super) fn begin(&mut self, run: &Run) {
@@ -62,6 +62,13 @@ impl Plain {
         let time = at.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string();
         self.terminal.say(&format!("{time} {text}"));
     }
+}
+
+/// The zone of this machine. `TimeZone::system` would first read the names of all zones there are.
+fn zone_of_machine() -> TimeZone {
+    let file = || TimeZone::tzif("local", &std::fs::read("/etc/localtime").ok()?).ok();
+    let named = std::env::var_os("TZ").is_some();
+    if named { None } else { file() }.unwrap_or_else(TimeZone::system)
 }
 
 /// A value short enough for a line.

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{Danger, Diagnostic, Event, Level, Run, RunState, Span, System, Trigger};
-use crate::run::{Limits, Request, Supervisor};
+use crate::run::{Limits, Request, Supervisor, Worker};
 use crate::script::{Script, check, check_params};
 use crate::store::StateDir;
 
@@ -56,6 +56,8 @@ enum Format {
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    // It loads while the runbook is read and the run recorded.
+    let worker = Worker::start(&this_binary()?)?;
     let commit = commit::of(app.library()?.find(&args.name)?.file);
     let script = app.script(&args.name)?;
     if !passes_the_check(&script, app) {
@@ -88,12 +90,11 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
         protected: protected(app, &state)?,
         addresses: addresses.clone(),
-        binary: this_binary()?,
         system,
         script,
     };
     let store = crate::store::Sqlite::open(&state.database())?;
-    let supervisor = Supervisor::start(&store, &state, request)?;
+    let supervisor = Supervisor::start(&store, &state, worker, request)?;
     let after = Arc::new(After::default());
     listen_to_signals(&supervisor, after.clone())?;
     let quiet = args.format != Format::Text || app.json;

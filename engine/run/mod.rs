@@ -13,4 +13,4 @@ pub mod worker;
 
 pub use protocol::Limits;
 pub use redact::Redactor;
-pub use supervisor::{Control, Request, Supervisor};
+pub use supervisor::{Control, Request, Supervisor, Worker};

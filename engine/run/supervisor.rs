@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -49,8 +49,6 @@ pub struct Request {
     pub by: String,
     /// Where the people are reached that it sends messages to.
     pub addresses: Addresses,
-    /// The binary to start as the worker.
-    pub binary: PathBuf,
     /// What no script may touch, whatever it was granted: the state, the settings, the library, this binary.
     pub protected: Vec<PathBuf>,
 }
@@ -111,7 +109,7 @@ pub struct Supervisor<'a> {
     run: Run,
     log: Log,
     pending: Vec<Event>,
-    worker: Child,
+    worker: Worker,
     input: Option<ChildStdin>,
     messages: Receiver<Message>,
     control: Control,
@@ -122,18 +120,13 @@ pub struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Starts the worker and records the run. The run is durable when this returns; nothing of the
-    /// script was evaluated yet.
+    /// Records the run. It is durable when this returns; nothing of the script was evaluated yet.
     ///
     /// # Errors
     ///
-    /// `store`, when it can not be recorded, `bug` when no worker can be started.
-    pub fn start(store: &'a dyn Store, state: &'a StateDir, request: Request) -> Result<Self> {
-        // A subreaper inherits what a killed worker leaves behind; without it, process groups must do.
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-        // The worker loads while the run is recorded.
-        let mut worker = spawn(&request)?;
-        let redactor = Redactor::new(&request.secrets);
+    /// `store`, when it can not be recorded.
+    pub fn start(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request) -> Result<Self> {
+        let redactor = Redactor::new(&request.secrets)?;
         let started = now();
         let mut run = Run {
             run: 0,
@@ -155,21 +148,11 @@ impl<'a> Supervisor<'a> {
             outputs: BTreeMap::new(),
             error: None,
         };
-        let recorded = redactor.and_then(|redactor| {
-            run.run = store.create(&run, &request.script.record(), me())?;
-            let log = Log::create(&state.run(run.run), request.limits.output.0)?;
-            Ok((redactor, log))
-        });
-        let (redactor, log) = match recorded {
-            Ok(recorded) => recorded,
-            Err(error) => {
-                end(&mut worker);
-                return Err(error);
-            }
-        };
+        run.run = store.create(&run, &request.script.record(), me())?;
+        let log = Log::create(&state.run(run.run), request.limits.output.0)?;
         let (sender, messages) = sync_channel(BACKLOG);
-        let output = worker.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
-        let input = worker.stdin.take();
+        let output = worker.0.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
+        let input = worker.0.stdin.take();
         let control = Control(sender.clone());
         std::thread::spawn(move || listen(&mut BufReader::new(output), &sender));
         let deadline = request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
@@ -209,7 +192,7 @@ impl<'a> Supervisor<'a> {
     ///
     /// `store`, when something could not be recorded; the worker is gone then.
     pub fn follow(mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Run> {
-        let stderr = self.worker.stderr.take().map(read_last_words);
+        let stderr = self.worker.0.stderr.take().map(read_last_words);
         let result = self.send_job().and_then(|()| self.event(EventKind::Started, watch)).and_then(|()| {
             std::thread::scope(|scope| {
                 let mut flush = None;
@@ -496,7 +479,7 @@ impl<'a> Supervisor<'a> {
             self.stop(StopReason::Time);
         }
         let most = self.request.limits.memory.0;
-        if resident(self.worker.id()).is_some_and(|bytes| bytes > most + most / 4) {
+        if resident(self.worker.0.id()).is_some_and(|bytes| bytes > most + most / 4) {
             self.stopping = Some(StopReason::Memory);
             self.kill();
         }
@@ -507,23 +490,23 @@ impl<'a> Supervisor<'a> {
 
     fn kill(&mut self) {
         // It may have ended by itself in between.
-        let _ = self.worker.kill();
+        let _ = self.worker.0.kill();
     }
 
     fn finish_worker(&mut self) -> Option<ExitStatus> {
         self.input = None;
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.worker.try_wait() {
+            match self.worker.0.try_wait() {
                 Ok(Some(status)) => {
                     kill_descendants(std::process::id());
                     return Some(status);
                 }
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_micros(200)),
                 _ => {
-                    end(&mut self.worker);
+                    self.worker.end();
                     kill_descendants(std::process::id());
-                    return self.worker.try_wait().ok().flatten();
+                    return self.worker.0.try_wait().ok().flatten();
                 }
             }
         }
@@ -577,23 +560,46 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-fn spawn(request: &Request) -> Result<Child> {
-    use std::os::unix::process::CommandExt;
-    Command::new(&request.binary)
-        .arg("__worker")
-        .env_clear()
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| Error::because(Kind::Bug, format_args!("the worker `{}` can not be started", request.binary.display()), &error))
+/// A process that has loaded everything and waits for what to run.
+#[derive(Debug)]
+pub struct Worker(Child);
+
+impl Worker {
+    /// Starts one from this binary. It takes as long to load as everything that comes before the run,
+    /// so this is best done first.
+    ///
+    /// # Errors
+    ///
+    /// `bug`, when it can not be started.
+    pub fn start(binary: &Path) -> Result<Self> {
+        use std::os::unix::process::CommandExt;
+        // A subreaper inherits what a killed worker leaves behind; without it, process groups must do.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        Command::new(binary)
+            .arg("__worker")
+            .env_clear()
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map(Self)
+            .map_err(|error| Error::because(Kind::Bug, format_args!("the worker `{}` can not be started", binary.display()), &error))
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself in between.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-fn end(worker: &mut Child) {
-    let _ = worker.kill();
-    let _ = worker.wait();
+/// A run that does not come about leaves no process.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 fn listen(output: &mut BufReader<impl Read>, sender: &SyncSender<Message>) {

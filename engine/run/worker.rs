@@ -28,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The process `runbook __worker`. Returns its exit code.
 pub fn main() -> u8 {
+    // The supervisor still reads and records when this is done.
+    Language::shared();
     let mut input = BufReader::new(std::io::stdin());
     let job = match receive::<ToWorker>(&mut input) {
         Ok(Some(ToWorker::Job(job))) => *job,

@@ -19,6 +19,9 @@ use crate::store::{Filter, ProcessId, Settlement, Store, Summary, Tally, note_of
 const FORMAT: i64 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
 
+/// How long the WAL may grow before a commit writes it back into the database.
+const WAL_PAGES: i64 = 200;
+
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -99,7 +102,9 @@ impl Sqlite {
             connection.pragma_update(None, "journal_mode", "wal")?;
             connection.pragma_update(None, "synchronous", "full")?;
             connection.pragma_update(None, "foreign_keys", true)?;
-            // A checkpoint at close would cost every command two more syncs; WAL grows to 1000 pages at most.
+            // A checkpoint at close would cost every command two more syncs. What is not checkpointed is read
+            // again by the next command, so the WAL is kept short: 0.2 ms at most, 1.5 at the default of 1000.
+            connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             Ok(())
         };
