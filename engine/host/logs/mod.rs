@@ -29,18 +29,21 @@ use crate::error::{Error, Kind, Result};
 use crate::host::call::{list_in_words, nearest};
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 
+/// What reading the output of a service needs instead of a file.
+const OUTPUT: &[(&str, &str)] = &[("docker", "logs"), ("systemd", "logs")];
+
 /// The module `logs`.
 pub const MODULE: HostModule = HostModule {
     name: "logs",
     summary: "what logs say: reports, errors, requests, slow statements, within a time and over rotated parts",
     build: || exported_module!(api),
     functions: &[
-        Function::read("report").needs("fs", "read", 0).options::<report::ReportOptions>(),
-        Function::read("errors").needs("fs", "read", 0).options::<search::ErrorOptions>(),
-        Function::read("grep").needs("fs", "read", 0).options::<search::GrepOptions>(),
-        Function::read("count").needs("fs", "read", 0).options::<search::CountOptions>(),
-        Function::read("tail").needs("fs", "read", 0),
-        Function::read("slow").needs("fs", "read", 0).options::<search::SlowOptions>(),
+        Function::read("report").needs("fs", "read", 0).or_needs(OUTPUT).options::<report::ReportOptions>(),
+        Function::read("errors").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::ErrorOptions>(),
+        Function::read("grep").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::GrepOptions>(),
+        Function::read("count").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::CountOptions>(),
+        Function::read("tail").needs("fs", "read", 0).or_needs(OUTPUT),
+        Function::read("slow").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::SlowOptions>(),
     ],
 };
 
