@@ -26,7 +26,7 @@ impl Live {
     pub(super) fn event(&mut self, run: &Run, event: &Event) {
         if !self.begun {
             self.begun = true;
-            let params: String = run.params.iter().map(|(key, value)| format!("  {key}={}", crate::cli::plain::short(value))).collect();
+            let params: String = crate::cli::plain::said_params(run).map(|(key, value)| format!("  {key}={value}")).collect();
             let system = run.system.as_deref().map(|system| format!("  {system}")).unwrap_or_default();
             self.print(&format!(
                 "{} {}{system}{}",
