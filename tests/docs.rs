@@ -83,7 +83,7 @@ fn runbook(module: &str, examples: &[&Example]) -> String {
 fn wrong(module: &str, examples: &[&Example], arguments: &[&str]) -> Vec<String> {
     let done = Project::new()
         .runbook("examples", &runbook(module, examples))
-        .command(["run", "examples", "--yes", "--json"].iter().chain(arguments).copied())
+        .command(["run", "runbooks/examples.rhai", "--yes", "--json"].iter().chain(arguments).copied())
         .run();
     let Ok(json) = serde_json::from_str::<Value>(&done.stdout) else {
         return vec![format!("the examples of `{module}` do not run:\n{}", done.stderr)];
