@@ -172,7 +172,7 @@ fn level(text: &[u8; 9]) -> Option<(Level, usize)> {
     let word = u64::from_le_bytes(*text.first_chunk()?);
     let is = |level: &[u8]| {
         let level = level.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
-        (word ^ level) << level.leading_zeros() / 8 * 8 == 0
+        (word ^ level) << (level.leading_zeros() / 8 * 8) == 0
     };
     let found = if is(b"INFO") {
         (Level::Info, 4)

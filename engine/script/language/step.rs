@@ -197,9 +197,26 @@ pub(super) struct CheckOptions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LimitOption {
-    warn: Option<f64>,
-    alarm: Option<f64>,
+    warn: Option<Amount>,
+    alarm: Option<Amount>,
     below: bool,
+}
+
+/// A number as people write it: `90` is as good as `90.0`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Amount {
+    Whole(i64),
+    Broken(f64),
+}
+
+impl Amount {
+    fn value(self) -> f64 {
+        match self {
+            Self::Whole(number) => number as f64,
+            Self::Broken(number) => number,
+        }
+    }
 }
 
 /// What a closure may answer in full.
@@ -257,7 +274,10 @@ fn unique(ctx: &Ctx, name: &str) -> String {
 
 fn limits(call: &Call<'_>, options: &CheckOptions) -> RhaiResultOf<(Option<Limit>, Option<String>)> {
     if let Some(limit) = &options.limit {
-        return Ok((Some(Limit { warn: limit.warn, alarm: limit.alarm, below: limit.below }), options.unit.clone()));
+        return Ok((
+            Some(Limit { warn: limit.warn.map(Amount::value), alarm: limit.alarm.map(Amount::value), below: limit.below }),
+            options.unit.clone(),
+        ));
     }
     let Some(metric) = &options.metric else { return Ok((None, options.unit.clone())) };
     let thresholds = &call.ctx().system().thresholds;
