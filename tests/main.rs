@@ -8,6 +8,7 @@ mod docs;
 mod harness;
 mod hostile;
 mod outbox;
+mod pages;
 mod permissions;
 mod secrets;
 mod tidy;
