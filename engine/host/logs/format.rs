@@ -165,7 +165,7 @@ impl Level {
 }
 
 /// What a line is.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed<'a> {
     /// The beginning of something that was logged.
     Record(Record<'a>),

@@ -11,9 +11,9 @@ use crate::host::logs::fold;
 use crate::host::logs::format::{Format, Level, Parsed, Reader, Record, Request};
 use crate::host::logs::log::{Asked, Log, Opened, Window, time_text};
 use crate::host::logs::parts::Permit;
+use crate::host::logs::quick::Shortcut;
 use crate::host::logs::scan::{Count, Halt, Line, Visitor};
 use crate::host::logs::search::{REGEX_SIZE, cut};
-use crate::host::logs::quick::Shortcut;
 use crate::host::logs::tally::{Batch, Histogram, Shelf, Tally, Weighed};
 use crate::model::Span;
 
