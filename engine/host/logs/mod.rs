@@ -311,7 +311,8 @@ fn named(call: &Call<'_>, name: &str) -> Result<log::Log> {
         name: title.clone(),
         source,
         format,
-        zone: zone_of(found.timezone.as_deref().unwrap_or(&system.timezone))?,
+        // Containers run in UTC unless someone changed it; files are written in the system's zone.
+        zone: zone_of(found.timezone.as_deref().unwrap_or(if found.path.is_none() { "UTC" } else { &system.timezone }))?,
         optional: found.optional,
     })
 }
