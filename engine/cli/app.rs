@@ -10,7 +10,7 @@ use crate::cli::terminal::{Terminal, WARN, styled};
 use crate::config::{Environment, Flags, Library, Loaded, Problems, Project, state_dir};
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
-use crate::model::{Diagnostic, System};
+use crate::model::{Diagnostic, Module, System};
 use crate::script::{Script, stdlib};
 use crate::store::{Sqlite, StateDir};
 
@@ -119,6 +119,12 @@ impl App {
 
     fn render(&self, error: &Error, problems: &Problems) -> String {
         let text = |file: &str| problems.texts.get(file).cloned().or_else(|| self.source(file));
+        render::error(error, &text, true)
+    }
+
+    /// An error of a run, with the lines of the texts it was made of.
+    pub(super) fn error_text(&self, error: &Error, modules: &[Module]) -> String {
+        let text = |file: &str| modules.iter().find(|module| module.name == file).map(|module| module.text.clone());
         render::error(error, &text, true)
     }
 

@@ -49,7 +49,14 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         Format::Markdown => app.terminal.answer(&markdown(&run)),
         Format::Text => {
             app.terminal.answer(&head(&run));
-            app.terminal.answer(&text(&run, app.terminal));
+            let found = text(&run, app.terminal);
+            if !found.is_empty() {
+                app.terminal.answer(&found);
+            }
+            if let Some(error) = &run.error {
+                let modules = store.modules(run.id)?;
+                app.terminal.answer(&app.error_text(error, &modules));
+            }
             app.terminal.answer(&last_line(&run, app.terminal));
         }
     }

@@ -97,7 +97,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let supervisor = Supervisor::start(&store, &state, worker, request)?;
     let after = Arc::new(After::default());
     listen_to_signals(&supervisor, after.clone())?;
-    let quiet = args.format != Format::Text || app.json;
+    let quiet = args.format != Format::Text || app.json || app.terminal.is_quiet();
     let run = follow(supervisor, app, quiet)?;
     after.begun.store(true, Ordering::Relaxed);
     let code = answer(&run, &args, app);

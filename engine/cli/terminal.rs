@@ -31,6 +31,11 @@ impl Terminal {
         Self { quiet, unicode }
     }
 
+    /// Whether it was asked to say less.
+    pub(super) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Whether a person watches the talk.
     pub(super) fn is_watched(self) -> bool {
         std::io::stderr().is_terminal()

@@ -64,10 +64,10 @@ impl<'a> Call<'a> {
     pub fn options<T: DeserializeOwned>(&self, options: Map) -> RhaiResultOf<T> {
         read_options(&Dynamic::from_map(options)).map_err(|wrong| {
             let mut error = if wrong.is_unknown_key() {
-                Error::new(Kind::Invalid, format!("{}: unknown option `{}`", self.function, wrong.path))
+                Error::new(Kind::Invalid, format!("unknown option `{}`", wrong.path))
                     .hint(format!("the options are {}", list_in_words(&wrong.known)))
             } else {
-                Error::new(Kind::Invalid, format!("{}: option `{}`: {}", self.function, wrong.path, wrong.message))
+                Error::new(Kind::Invalid, format!("option `{}`: {}", wrong.path, wrong.message))
             };
             if let Some(near) = nearest(&wrong.path, &wrong.known) {
                 error = error.hint(format!("did you mean `{near}`?"));

@@ -31,7 +31,7 @@ pub(super) fn lab() -> Option<&'static Lab> {
     let found = LAB.get_or_init(|| {
         if std::env::var_os("RUNBOOK_TEST_LAB").is_none() {
             // Not captured, so that it is seen even though nothing failed.
-            writeln!(std::io::stderr(), "not run: the lab is not up (tests/run brings it up)").unwrap();
+            std::io::stderr().write_all(b"not run: the lab is not up (tests/run brings it up)\n").unwrap();
             return None;
         }
         let environment = exports(&lab_says(&["env"]));
