@@ -49,13 +49,30 @@ pub fn read_options<T: DeserializeOwned>(options: &Dynamic) -> Result<T, OptionE
 /// The text of serde, without what Rhai wraps around it.
 fn raw_message(error: &rhai::EvalAltResult) -> String {
     match error {
-        rhai::EvalAltResult::ErrorParsing(rhai::ParseErrorType::BadInput(rhai::LexError::ImproperSymbol(_, text)), _) => text.clone(),
+        rhai::EvalAltResult::ErrorParsing(rhai::ParseErrorType::BadInput(rhai::LexError::ImproperSymbol(_, text)), _) => reworded(text),
         // Rhai names them the other way round here: the first is what was wanted.
         rhai::EvalAltResult::ErrorMismatchOutputType(wanted, found, _) => {
             format!("expected {}, found {}", type_in_words(wanted), type_in_words(found))
         }
         other => other.to_string(),
     }
+}
+
+/// `invalid type: string "90", expected a number` as we say it.
+fn reworded(text: &str) -> String {
+    let Some((found, wanted)) = text.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return text.to_owned();
+    };
+    let found = match found.split([' ', '`']).next().unwrap_or_default() {
+        "string" => "a text",
+        "integer" => "a whole number",
+        "floating" => "a number",
+        "boolean" => "true or false",
+        "sequence" => "a list",
+        "unit" => "nothing",
+        other => other,
+    };
+    format!("expected {wanted}, found {found}")
 }
 
 fn known_keys(text: &str) -> Vec<String> {
