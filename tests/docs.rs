@@ -81,10 +81,14 @@ fn runbook(module: &str, examples: &[&Example]) -> String {
 }
 
 fn wrong(module: &str, examples: &[&Example], arguments: &[&str]) -> Vec<String> {
-    let done = Project::new()
+    let mut test = Project::new()
         .runbook("examples", &runbook(module, examples))
-        .command(["run", "examples", "--yes", "--json"].iter().chain(arguments).copied())
-        .run();
+        .command(["run", "runbooks/examples.rhai", "--yes", "--json"].iter().chain(arguments).copied());
+    // What `tests/lab/lab env` sets: the ports and secrets of the lab.
+    for (name, value) in std::env::vars().filter(|(name, _)| name.starts_with("LAB_")) {
+        test = test.env(&name, &value);
+    }
+    let done = test.run();
     let Ok(json) = serde_json::from_str::<Value>(&done.stdout) else {
         return vec![format!("the examples of `{module}` do not run:\n{}", done.stderr)];
     };
@@ -121,7 +125,7 @@ fn the_examples_of_the_manuals_evaluate_to_true() {
 }
 
 /// Examples that need servers are read by the compiler always, and run where the lab is: with
-/// `RUNBOOK_TEST_LAB` set to a project whose `ai-hub` is that of the lab.
+/// `RUNBOOK_TEST_LAB` set to `tests/lab`, after `eval "$(tests/lab/lab env)"`.
 #[test]
 fn the_examples_for_the_lab_compile_and_run_where_it_is() {
     let lab = std::env::var("RUNBOOK_TEST_LAB").ok();

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
+mod acceptance;
 mod cli;
 mod diagnostics;
 mod docs;
 mod harness;
 mod hostile;
 mod outbox;
+mod pages;
 mod permissions;
 mod secrets;
 mod tidy;

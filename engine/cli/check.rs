@@ -5,9 +5,9 @@ use serde::Serialize;
 use crate::cli::app::App;
 use crate::cli::render;
 use crate::cli::terminal::{DIM, styled};
-use crate::config::{Found, Library, Problems};
+use crate::config::{Found, Problems};
 use crate::model::Diagnostic;
-use crate::script::{check_text, stdlib};
+use crate::script::check_text;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -32,7 +32,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         let found = library.find(&name)?;
         let findings = check_text(&found.name, &found.path, &found.text, |path| library.module(path));
         if !app.json {
-            tell(&findings, &found, &library, app);
+            tell(&findings, &found, app);
         }
         all.push(Checked { name: found.name, path: found.path, findings });
     }
@@ -48,11 +48,8 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     })
 }
 
-fn tell(findings: &[Diagnostic], found: &Found, library: &Library, app: &App) {
-    let text_of = |file: &str| match file == found.path {
-        true => Some(found.text.clone()),
-        false => stdlib(file).map(str::to_owned).or_else(|| library.module(file)),
-    };
+fn tell(findings: &[Diagnostic], found: &Found, app: &App) {
+    let text_of = |file: &str| if file == found.path { Some(found.text.clone()) } else { app.source(file) };
     for finding in findings {
         app.terminal.answer(&render::diagnostic(finding, &text_of, true));
     }

@@ -26,7 +26,7 @@ impl Live {
     pub(super) fn event(&mut self, run: &Run, event: &Event) {
         if !self.begun {
             self.begun = true;
-            let params: String = run.params.iter().map(|(key, value)| format!("  {key}={}", crate::cli::plain::short(value))).collect();
+            let params: String = crate::cli::plain::said_params(run).map(|(key, value)| format!("  {key}={value}")).collect();
             let system = run.system.as_deref().map(|system| format!("  {system}")).unwrap_or_default();
             self.print(&format!(
                 "{} {}{system}{}",
@@ -45,7 +45,7 @@ impl Live {
                     bar.finish_and_clear();
                 }
                 let level = if matches!(outcome, Outcome::Value(_)) { Level::Ok } else { Level::Critical };
-                let depth = key.matches('/').count();
+                let depth = run.steps.iter().filter(|step| is_inside(key, &step.key)).count();
                 let name = run.steps.iter().find(|step| step.key == *key).map_or(key.as_str(), |step| step.name.as_str());
                 let took = styled(DIM, Span::millis(*duration_ms));
                 self.print(&format!(" {}{} {:<40} {took}", "  ".repeat(depth), self.terminal.level(level), visible(name)));
@@ -96,6 +96,17 @@ impl Live {
     }
 }
 
+/// Whether a step is part of another one. A name may hold a `/` of its own: `write /etc/hosts`.
+fn is_inside(key: &str, other: &str) -> bool {
+    key.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
+}
+
 fn style() -> ProgressStyle {
     ProgressStyle::with_template(" {spinner} {wide_msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+#[test]
+fn a_slash_in_a_name_makes_no_part() {
+    assert!(is_inside("move a/undo: bring back a", "move a"));
+    assert!(!is_inside("write /etc/hosts", "write /etc/hosts") && !is_inside("write /etc/hosts", "read"));
 }

@@ -23,7 +23,7 @@ impl Plain {
     }
 
     pub(super) fn begin(&mut self, run: &Run) {
-        let params: String = run.params.iter().map(|(key, value)| format!(" {key}={}", short(value))).collect();
+        let params: String = said_params(run).map(|(key, value)| format!(" {key}={value}")).collect();
         let system = run.system.as_deref().map(|system| format!(" system={system}")).unwrap_or_default();
         self.line(run.started, &format!("{} #{} started{system}{params} by={} version={}", run.runbook, run.run, run.by, run.version));
     }
@@ -69,6 +69,18 @@ fn zone_of_machine() -> TimeZone {
     let file = || TimeZone::tzif("local", &std::fs::read("/etc/localtime").ok()?).ok();
     let named = std::env::var_os("TZ").is_some();
     if named { None } else { file() }.unwrap_or_else(TimeZone::system)
+}
+
+/// The parameters that say something: not those that are off or empty.
+pub(super) fn said_params(run: &Run) -> impl Iterator<Item = (&str, String)> {
+    use serde_json::Value;
+    let says = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    };
+    run.params.iter().filter(move |(_, value)| says(value)).map(|(key, value)| (key.as_str(), crate::cli::report::visible(&short(value))))
 }
 
 /// A value short enough for a line.

@@ -31,6 +31,8 @@ pub struct Function {
     pub kind: FunctionKind,
     /// The permission it needs; none for pure functions.
     pub need: Option<Need>,
+    /// Other permissions, section and verb, that do as well, by what its argument turns out to be.
+    pub alternatives: &'static [(&'static str, &'static str)],
     /// What a plan shows of it; empty for everything but effects.
     pub plan: &'static str,
     /// Checks the options map it takes as its last argument.
@@ -68,7 +70,7 @@ pub enum NeedObject {
 
 impl Function {
     const fn new(name: &'static str, kind: FunctionKind) -> Self {
-        Self { name, kind, need: None, plan: "", options: None }
+        Self { name, kind, need: None, alternatives: &[], plan: "", options: None }
     }
 
     /// A function that only computes.
@@ -99,6 +101,13 @@ impl Function {
     #[must_use]
     pub const fn needs_fixed(mut self, section: &'static str, verb: &'static str, object: &'static str) -> Self {
         self.need = Some(Need { section, verb, object: NeedObject::Fixed(object) });
+        self
+    }
+
+    /// Needs one of these instead, by what its argument turns out to be.
+    #[must_use]
+    pub const fn or_needs(mut self, alternatives: &'static [(&'static str, &'static str)]) -> Self {
+        self.alternatives = alternatives;
         self
     }
 

@@ -43,6 +43,13 @@ fn a_number_is_compared_with_its_limits() {
 }
 
 #[test]
+fn limits_may_be_whole_numbers() {
+    let json = Test::script("runbook(#{ title: \"t\" }); check(\"c\", #{ limit: #{ warn: 2, alarm: 10 } }, || 3);").exits(3).json();
+    assert_eq!(json["checks"][0]["level"], "warning");
+    let _ = Test::script("runbook(#{ title: \"t\" }); check(\"c\", #{ limit: #{ warn: \"2\" } }, || 3);").exits(4);
+}
+
+#[test]
 fn a_failed_run_takes_back_what_it_did_last_first() {
     let json = Test::script(
         "runbook(#{ title: \"t\" }); step(\"a\", || undo(\"a\", || log(\"back a\"))); step(\"b\", || undo(\"b\", || log(\"back b\"))); throw \"no\";",

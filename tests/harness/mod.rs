@@ -1,5 +1,7 @@
 //! Runs the binary in a directory of its own and says what it must print.
 
+pub(crate) mod sink;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -71,12 +71,7 @@ impl<'a> Lines<'a> {
     }
 
     fn push(&mut self, output: &LogOutput) {
-        let (index, stream) = match output {
-            LogOutput::StdErr { .. } => (1, "stderr"),
-            // A container with a terminal has one stream only.
-            LogOutput::Console { .. } => (2, "stdout"),
-            LogOutput::StdOut { .. } | LogOutput::StdIn { .. } => (0, "stdout"),
-        };
+        let (index, stream) = stream(output);
         let bytes: &Bytes = output.as_ref_bytes();
         let text = String::from_utf8_lossy(bytes);
         let (time, text) = split_time(&text);
@@ -107,6 +102,48 @@ impl<'a> Lines<'a> {
             self.kept.push_front(Line { container: self.container.to_owned(), time, stream: "cut", text });
         }
         self.kept.into()
+    }
+}
+
+/// Lines with their stamps, put together from the pieces of two streams.
+#[derive(Default)]
+struct Text {
+    whole: Vec<u8>,
+    /// The line of each stream that has not ended yet.
+    open: [Vec<u8>; 3],
+}
+
+impl Text {
+    fn push(&mut self, output: &LogOutput) {
+        let (index, _) = stream(output);
+        let open = &mut self.open[index];
+        let bytes = output.as_ref_bytes();
+        // Each further piece of a long line has a stamp too.
+        let stamp = bytes.iter().position(|&byte| byte == b' ').map_or(0, |blank| blank + 1);
+        open.extend_from_slice(&bytes[if open.is_empty() { 0 } else { stamp }..]);
+        if open.ends_with(b"\n") {
+            self.whole.append(open);
+        }
+    }
+
+    /// Ends the lines that are open.
+    fn end(&mut self) {
+        for open in &mut self.open {
+            if !open.is_empty() {
+                self.whole.append(open);
+                self.whole.push(b'\n');
+            }
+        }
+    }
+}
+
+/// The number of a stream, and its name.
+fn stream(output: &LogOutput) -> (usize, &'static str) {
+    match output {
+        LogOutput::StdErr { .. } => (1, "stderr"),
+        // A container with a terminal has one stream only.
+        LogOutput::Console { .. } => (2, "stdout"),
+        LogOutput::StdOut { .. } | LogOutput::StdIn { .. } => (0, "stdout"),
     }
 }
 
@@ -148,6 +185,50 @@ impl Docker {
             lines.sort_by_key(|line| line.time);
         }
         Ok(lines)
+    }
+
+    /// The output of these containers as lines of `STAMP text`, one container after the other: that of a
+    /// time, or the `last` lines of each.
+    pub(in crate::host) async fn output(
+        &self,
+        found: &[Found],
+        (since, until): (Option<Timestamp>, Option<Timestamp>),
+        last: Option<usize>,
+        most_bytes: usize,
+    ) -> Result<Vec<u8>> {
+        let asked = LogsOptions {
+            stdout: true,
+            stderr: true,
+            since: since.map_or(0, |time| i32::try_from(time.as_second()).unwrap_or(i32::MAX)),
+            until: until.map_or(0, |time| i32::try_from(time.as_second() + 1).unwrap_or(i32::MAX)),
+            timestamps: true,
+            tail: last.map_or_else(|| "all".to_owned(), |last| last.to_string()),
+            follow: false,
+        };
+        let mut text = Text::default();
+        for container in found {
+            let read = async {
+                let mut output = std::pin::pin!(self.client().await?.logs(&container.id, Some(asked.clone())));
+                while let Some(piece) = output.next().await {
+                    let piece =
+                        piece.map_err(|error| failed(format_args!("the log of `{}`", container.name), error).target(&container.name))?;
+                    text.push(&piece);
+                    if text.whole.len() > most_bytes {
+                        let most = Size(most_bytes as u64);
+                        return Err(Error::new(
+                            Kind::Limit,
+                            format!("the output of `{}` in this time is more than {most}", container.name),
+                        )
+                        .target(&container.name)
+                        .hint("ask about a shorter time, as in `window: \"1h\"`"));
+                    }
+                }
+                Ok(())
+            };
+            within(LIMIT, format_args!("the log of `{}`", container.name), read).await?;
+            text.end();
+        }
+        Ok(text.whole)
     }
 
     async fn logs_of(&self, found: &Found, options: &LogOptions) -> Result<Vec<Line>> {
@@ -201,6 +282,20 @@ mod tests {
         let texts: Vec<_> = lines.iter().map(|line| (line.stream, line.text.as_str())).collect();
         assert_eq!(texts, [("stdout", "begin end"), ("stderr", "between"), ("stdout", "")]);
         assert_eq!(lines[0].time, Some("2026-11-21T12:00:00.5Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_long_line_is_one_line_of_text_with_its_first_stamp() {
+        let mut text = Text::default();
+        for piece in [out("2026-11-21T12:00:00.5Z begin "), err("2026-11-21T12:00:00.6Z between\n"), out("2026-11-21T12:00:00.7Z end\n")] {
+            text.push(&piece);
+        }
+        text.push(&out("2026-11-21T12:00:01Z open"));
+        text.end();
+        assert_eq!(
+            String::from_utf8(text.whole).unwrap(),
+            "2026-11-21T12:00:00.6Z between\n2026-11-21T12:00:00.5Z begin end\n2026-11-21T12:00:01Z open\n"
+        );
     }
 
     #[test]

@@ -152,6 +152,8 @@ mod api {
     /// ```
     ///
     /// Options, result and errors as of `get`. GET, HEAD and OPTIONS are reads; the others are effects, as `post`.
+    ///
+    /// Needs its method on the address, as in `http: ["OPTIONS https://api.example.com"]`.
     #[rhai_fn(return_raw, volatile)]
     pub fn request(native: NativeCallContext, method: &str, url: &str, options: Map) -> RhaiResultOf<Dynamic> {
         match method_of(method) {
@@ -176,6 +178,8 @@ mod api {
     ///
     /// A bad answer, no connection and no answer in time are results, not errors: `status` is 0 then. Redirects are not followed.
     /// Throws only when it can not ask: `denied`, `not_found` (no such endpoint or secret), `invalid`, `config`.
+    ///
+    /// Needs `GET` on the address of the endpoint, as `http: ["${endpoints.*}"]` asks for.
     #[rhai_fn(name = "probe", return_raw, volatile)]
     pub fn probe_endpoint(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "http::probe")?;

@@ -165,7 +165,7 @@ impl Level {
 }
 
 /// What a line is.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed<'a> {
     /// The beginning of something that was logged.
     Record(Record<'a>),
@@ -176,7 +176,7 @@ pub(super) enum Parsed<'a> {
 }
 
 /// Something that was logged.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Record<'a> {
     /// When, in milliseconds since 1970; none when the line does not say.
     pub(super) time: Option<i64>,
@@ -343,7 +343,7 @@ fn app<'a>(clock: &mut Clock, line: &'a [u8]) -> Option<Record<'a>> {
 
 /// The text without the punctuation between the fields of a line.
 #[inline]
-fn separated(text: &[u8]) -> &[u8] {
+pub(super) fn separated(text: &[u8]) -> &[u8] {
     let start = text.iter().position(|byte| !matches!(byte, b' ' | b'-' | b':' | b'|' | b']' | b'\t' | b',' | b'"')).unwrap_or(text.len());
     &text[start..]
 }
@@ -351,7 +351,7 @@ fn separated(text: &[u8]) -> &[u8] {
 /// The first level in a line and where it ends. In capitals anywhere at the beginning; in small letters
 /// only where it is clearly meant: as the first word, in brackets, after `level=`.
 #[inline]
-fn level(text: &[u8], only_first: bool) -> Option<(Level, usize)> {
+pub(super) fn level(text: &[u8], only_first: bool) -> Option<(Level, usize)> {
     /// Names of loggers are seldom longer; further on it would be the message.
     const HEADER: usize = 120;
     let text = &text[..text.len().min(HEADER)];
@@ -408,7 +408,7 @@ const CAPITAL: u8 = 3;
 
 /// A request in the message of an application: `1.2.3.4:5 - "GET /path HTTP/1.1" 200 OK 12ms`.
 #[inline]
-fn app_request(message: &[u8]) -> Option<Request<'_>> {
+pub(super) fn app_request(message: &[u8]) -> Option<Request<'_>> {
     let mut from = 0;
     for _ in 0..4 {
         let open = from + memchr(b'"', &message[from..])?;
@@ -451,21 +451,21 @@ fn is_address(text: &[u8]) -> bool {
 
 /// The length of a method of HTTP and its blank.
 #[inline]
-fn method_length(text: &[u8]) -> Option<usize> {
+pub(super) fn method_length(text: &[u8]) -> Option<usize> {
     const METHODS: [&[u8]; 9] = [b"GET ", b"POST ", b"PUT ", b"DELETE ", b"PATCH ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"TRACE "];
     METHODS.iter().find(|&&method| text.starts_with(method)).map(|method| method.len())
 }
 
 /// Method and path, without the version of HTTP after them.
 #[inline]
-fn request_line(text: &[u8]) -> &[u8] {
+pub(super) fn request_line(text: &[u8]) -> &[u8] {
     let version = text.len().checked_sub(9).filter(|&at| text[at..].starts_with(b" HTTP/"));
     &text[..version.unwrap_or(text.len())]
 }
 
 /// ` 200`, and what follows.
 #[inline]
-fn status(text: &[u8]) -> Option<(u16, &[u8])> {
+pub(super) fn status(text: &[u8]) -> Option<(u16, &[u8])> {
     let [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] = text else { return None };
     let ends = rest.first().is_none_or(|byte| !byte.is_ascii_digit());
     let digit = |byte: &u8| u16::from(byte - b'0');
@@ -473,7 +473,7 @@ fn status(text: &[u8]) -> Option<(u16, &[u8])> {
 }
 
 /// The first number with a unit of time: `12.5ms`, `0.2s`.
-fn unit_duration(text: &[u8]) -> Option<u32> {
+pub(super) fn unit_duration(text: &[u8]) -> Option<u32> {
     let text = &text[..text.len().min(80)];
     let mut at = 0;
     loop {
@@ -544,7 +544,7 @@ fn closing_quote(text: &[u8]) -> Option<usize> {
 /// The request time after the quoted fields: the first bare decimal, or what is named `rt`,
 /// `request_time` or `duration`; in seconds.
 #[inline]
-fn request_time(after: &[u8]) -> Option<u32> {
+pub(super) fn request_time(after: &[u8]) -> Option<u32> {
     // The bytes that were sent.
     let mut rest = after.strip_prefix(b" ")?;
     rest = &rest[memchr(b' ', rest)?..];

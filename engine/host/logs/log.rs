@@ -45,7 +45,6 @@ pub(super) enum Source {
     /// In files: the current one, or a pattern of current ones.
     Files(PathBuf),
     /// In memory: what another module read, the output of a container.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the output of services is not read yet"))]
     Lines(Vec<u8>),
 }
 

@@ -3,12 +3,14 @@
 //! A log is named as in the system file (`[logs.NAME]`), or by the absolute path of its current file.
 //! Files are read in blocks on two to four threads in less than 64 MB of memory, whatever their size;
 //! of a file in order, only what can be in the window is read. How services keep their output is not
-//! known here: those lines come from other modules, as [`log::Source::Lines`].
+//! known here: [`output`] gets those lines from the modules that do.
 
 mod fold;
 mod format;
 mod log;
+mod output;
 mod parts;
+mod quick;
 mod report;
 mod scan;
 mod search;
@@ -27,18 +29,21 @@ use crate::error::{Error, Kind, Result};
 use crate::host::call::{list_in_words, nearest};
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 
+/// What reading the output of a service needs instead of a file.
+const OUTPUT: &[(&str, &str)] = &[("docker", "logs"), ("systemd", "logs")];
+
 /// The module `logs`.
 pub const MODULE: HostModule = HostModule {
     name: "logs",
     summary: "what logs say: reports, errors, requests, slow statements, within a time and over rotated parts",
     build: || exported_module!(api),
     functions: &[
-        Function::read("report").needs("fs", "read", 0).options::<report::ReportOptions>(),
-        Function::read("errors").needs("fs", "read", 0).options::<search::ErrorOptions>(),
-        Function::read("grep").needs("fs", "read", 0).options::<search::GrepOptions>(),
-        Function::read("count").needs("fs", "read", 0).options::<search::CountOptions>(),
-        Function::read("tail").needs("fs", "read", 0),
-        Function::read("slow").needs("fs", "read", 0).options::<search::SlowOptions>(),
+        Function::read("report").needs("fs", "read", 0).or_needs(OUTPUT).options::<report::ReportOptions>(),
+        Function::read("errors").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::ErrorOptions>(),
+        Function::read("grep").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::GrepOptions>(),
+        Function::read("count").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::CountOptions>(),
+        Function::read("tail").needs("fs", "read", 0).or_needs(OUTPUT),
+        Function::read("slow").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::SlowOptions>(),
     ],
 };
 
@@ -46,14 +51,22 @@ pub const MODULE: HostModule = HostModule {
 mod api {
     use rhai::{Dynamic, Map};
 
-    use super::log::{Asked, Window};
-    use super::{read, report as reports, resolve, search};
+    use super::log::Window;
+    use super::{read, report as reports, resolve, resolve_last, search};
     use crate::host::{Call, RhaiResultOf};
 
     /// Everything a log says, in one pass over its current file and all rotated parts.
     ///
     /// The log is a name of `[logs]` in the system file, or the absolute path of the current file, whose
-    /// name may have `*`. Its parts (`.1`, `.2.gz`, `-20261120`, `-2026-11-20.log.gz`) are found by
+    /// name may have `*`. A log that is the output of a service is read from what manages it (at most 64 MiB, with the
+    /// permission `docker: ["logs:…"]` or `systemd: ["logs:…"]`); its lines have the time they came when they say none.
+    ///
+    /// ```rhai,lab
+    /// let report = logs::report("backend-container", #{ window: "1h" });
+    /// report.parts.len() == 1 && report.problem != "missing"
+    /// ```
+    ///
+    /// Of files the parts (`.1`, `.2.gz`, `-20261120`, `-2026-11-20.log.gz`) are found by
     /// themselves; each needs the permission `fs: #{ read: […] }`, as in `/var/log/app.log*`.
     ///
     /// ```rhai
@@ -190,8 +203,8 @@ mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn tail(native: NativeCallContext, log: &str, count: i64) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "logs::tail")?;
-        let (log, window) = resolve(&call, log, &Asked::default())?;
-        let count = usize::try_from(count).unwrap_or(0);
+        let count = usize::try_from(count).unwrap_or(0).min(search::MOST_TAIL);
+        let (log, window) = resolve_last(&call, log, count)?;
         let lines =
             read(&call, move |permit, halt| search::tail(&log, Window { since: None, until: None, ..window }, count, permit, halt))?;
         call.value(&lines)
@@ -235,7 +248,33 @@ fn resolve(call: &Call<'_>, name: &str, asked: &log::Asked) -> RhaiResultOf<(log
         let window = log::Window::read(asked, &log.zone, call.ctx().now())?;
         Ok((log, window))
     };
-    find().map_err(|error| call.fail(error))
+    let (mut log, window) = find().map_err(|error| call.fail(error))?;
+    let now = call.ctx().now();
+    if let Some(service) = service_of(call, name) {
+        let known = log::Log { source: log::Source::Lines(Vec::new()), ..log.clone() };
+        let lines = call.wait(async {
+            let output = output::read(call.ctx(), name, service, output::Extent::Window(window)).await?;
+            let lines = tokio::task::spawn_blocking(move || output::lines(&output, &known, now)).await;
+            lines.map_err(|error| Error::because(Kind::Bug, "the reading of an output ended", &error))
+        })?;
+        log.source = log::Source::Lines(lines);
+    }
+    Ok((log, window))
+}
+
+/// The log a call means, of the output of a service the last lines only.
+fn resolve_last(call: &Call<'_>, name: &str, count: usize) -> RhaiResultOf<(log::Log, log::Window)> {
+    let Some(service) = service_of(call, name) else { return resolve(call, name, &log::Asked::default()) };
+    let log = named(call, name).map_err(|error| call.fail(error))?;
+    let output = call.wait(output::read(call.ctx(), name, service, output::Extent::Last(count)))?;
+    let window = log::Window { since: None, until: None, now: call.ctx().now() };
+    Ok((log::Log { source: log::Source::Lines(output::without_stamps(&output)), ..log }, window))
+}
+
+/// The service whose output a log is.
+fn service_of<'c>(call: &'c Call<'_>, name: &str) -> Option<&'c str> {
+    let log = call.ctx().system().logs.get(name).filter(|log| log.path.is_none())?;
+    log.service.as_deref()
 }
 
 /// The log of this path, or of this name in the system file.
@@ -254,20 +293,26 @@ fn named(call: &Call<'_>, name: &str) -> Result<log::Log> {
         };
         return Err(Error::new(Kind::NotFound, format!("the system has no log `{name}`")).target(name).hint(hint));
     };
-    let Some(path) = &found.path else {
-        return Err(Error::new(Kind::Invalid, format!("log `{name}` is the output of a service, which is not read here"))
-            .target(name)
-            .hint("give it a `path` in the system file, or read it with `docker::logs`"));
+    // The output of a service is read later, by the manager of the services.
+    let (title, source) = match (&found.path, &found.service) {
+        (Some(path), _) => (path, log::Source::Files(PathBuf::from(path))),
+        (None, Some(service)) => (service, log::Source::Lines(Vec::new())),
+        (None, None) => {
+            return Err(Error::new(Kind::Config, format!("log `{name}` has neither a `path` nor a `service`"))
+                .target(name)
+                .hint("give it one in the system file"));
+        }
     };
     let format = match found.format.as_str() {
         "" => None,
         format => Some(format_named(name, format)?),
     };
     Ok(log::Log {
-        name: path.clone(),
-        source: log::Source::Files(PathBuf::from(path)),
+        name: title.clone(),
+        source,
         format,
-        zone: zone_of(found.timezone.as_deref().unwrap_or(&system.timezone))?,
+        // Containers run in UTC unless someone changed it; files are written in the system's zone.
+        zone: zone_of(found.timezone.as_deref().unwrap_or(if found.path.is_none() { "UTC" } else { &system.timezone }))?,
         optional: found.optional,
     })
 }

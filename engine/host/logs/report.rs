@@ -11,9 +11,10 @@ use crate::host::logs::fold;
 use crate::host::logs::format::{Format, Level, Parsed, Reader, Record, Request};
 use crate::host::logs::log::{Asked, Log, Opened, Window, time_text};
 use crate::host::logs::parts::Permit;
+use crate::host::logs::quick::Shortcut;
 use crate::host::logs::scan::{Count, Halt, Line, Visitor};
 use crate::host::logs::search::{REGEX_SIZE, cut};
-use crate::host::logs::tally::{Histogram, Tally, Weighed};
+use crate::host::logs::tally::{Batch, Histogram, Shelf, Tally, Weighed};
 use crate::model::Span;
 
 /// What a report is made of.
@@ -140,6 +141,7 @@ pub(super) fn report(log: &Log, window: Window, options: &ReportOptions, permit:
     };
     let make = || Tallies {
         reader: opened.reader(),
+        shortcut: Shortcut::new(opened.format),
         counts: Counts::new(&opened.window),
         ignore: &ignore,
         ignored: 0,
@@ -178,6 +180,7 @@ impl RegexSetIn {
 /// What a thread counts.
 struct Tallies<'o> {
     reader: Reader,
+    shortcut: Shortcut,
     counts: Counts,
     ignore: &'o RegexSetIn,
     ignored: u64,
@@ -198,6 +201,9 @@ impl Visitor for Tallies<'_> {
         {
             self.ignored += 1;
             return;
+        }
+        if let Some(record) = self.shortcut.read(&mut self.reader, line) {
+            return self.counts.add(&record, text, line);
         }
         match self.reader.read(text) {
             Parsed::Record(record) => self.counts.add(&record, text, line),
@@ -221,7 +227,8 @@ struct Counts {
     types: Tally<Sample>,
     statuses: Vec<u64>,
     endpoints: Tally<Served>,
-    clients: Tally<u64>,
+    requests: Shelf,
+    clients: Batch,
     failures: Tally<u64>,
     scratch: Vec<u8>,
 }
@@ -283,7 +290,8 @@ impl Counts {
             types: Tally::new(MOST_TYPES),
             statuses: vec![0; 1000],
             endpoints: Tally::new(MOST_ENDPOINTS),
-            clients: Tally::new(MOST_CLIENTS),
+            requests: Shelf::new(),
+            clients: Batch::new(MOST_CLIENTS),
             failures: Tally::new(MOST_CLIENTS),
             scratch: Vec::new(),
         }
@@ -337,14 +345,15 @@ impl Counts {
         if let Some(status) = self.statuses.get_mut(usize::from(request.status)) {
             *status += 1;
         }
-        let endpoint = self.endpoints.entry(fold::endpoint(request.line, request.method, &mut self.scratch));
+        let place = |tally: &mut Tally<Served>| tally.place(fold::endpoint(request.line, request.method, &mut self.scratch));
+        let endpoint = self.requests.entry(&mut self.endpoints, request.line, place);
         endpoint.count += 1;
         endpoint.errors += u64::from(request.status >= 400);
         if let Some(micros) = request.micros {
             endpoint.latency.add(micros);
         }
         if !request.client.is_empty() {
-            *self.clients.entry(request.client) += 1;
+            self.clients.count(request.client);
         }
     }
 
@@ -364,6 +373,7 @@ impl Counts {
     }
 
     fn into_report(self, opened: &Opened, options: &ReportOptions) -> Report {
+        let client_tally = self.clients.into_tally();
         let top = options.top.unwrap_or(TOP).min(LARGEST_TOP);
         let time = |millis: i64, zone: &TimeZone| (self.first <= self.last).then(|| time_text(millis, zone));
         let statuses: BTreeMap<String, u64> =
@@ -401,8 +411,8 @@ impl Counts {
                 max: latency.max().map(round),
             },
             endpoints: endpoints(self.endpoints, top, options.min_requests),
-            clients_total: self.clients.len(),
-            clients: clients(self.clients, top),
+            clients_total: client_tally.len(),
+            clients: clients(client_tally, top),
             login_failures: clients(self.failures, top),
             records: self.records,
             ..Report::new(opened.format)

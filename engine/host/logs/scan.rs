@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 /// What is longer is cut; the rest of the line is dropped and counted.
 pub(super) const LONGEST_LINE: usize = 64 * 1024;
 /// What is read at once: larger than what overlaps, smaller than the cache of a core.
-const BLOCK: usize = 512 * 1024;
+const BLOCK: usize = 256 * 1024;
 /// What a thread takes at once.
 const PIECE: u64 = 8 * 1024 * 1024;
 /// More threads would want more memory, and wait for it.
@@ -68,6 +68,12 @@ impl<'b> Line<'b> {
     pub(super) fn text(&self) -> &'b [u8] {
         let text = &self.block[self.start..self.end];
         text.strip_suffix(b"\r").unwrap_or(text)
+    }
+
+    /// The line and what follows it, as far as the block goes.
+    #[inline]
+    pub(super) fn onwards(&self) -> &'b [u8] {
+        &self.block[self.start..]
     }
 
     /// The lines after it, as far as the block goes: at least the length of the longest line.

@@ -22,7 +22,8 @@ const LONGEST_SHOWN: usize = 4096;
 const LIMIT: usize = 50;
 const LARGEST_LIMIT: usize = 1000;
 const MOST_CONTEXT: usize = 20;
-const MOST_TAIL: usize = 10_000;
+/// The most lines `tail` returns.
+pub(super) const MOST_TAIL: usize = 10_000;
 /// What `tail` reads back at most.
 const MOST_TAIL_BYTES: u64 = 32 * 1024 * 1024;
 const MOST_STATEMENTS: usize = 2048;

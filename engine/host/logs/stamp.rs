@@ -105,6 +105,29 @@ impl Clock {
         Some(Stamp { millis, end })
     }
 
+    /// The stamp of a line in the minute that was read last, when the clocks showed it once and no zone
+    /// follows; whether one does is for the caller to see, who then says that it [passed](Self::pass).
+    #[inline]
+    pub(super) fn same_minute(&self, text: &[u8]) -> Option<Stamp> {
+        let text: &[u8; 24] = text.first_chunk()?;
+        let head: &[u8; 16] = text.first_chunk()?;
+        if u128::from_le_bytes(*head) != self.local.key || self.local.local != self.local.again || !text[0].is_ascii_digit() {
+            return None;
+        }
+        let millis = (self.local.local + seconds(&text[16..19])?) * 1000;
+        match &text[19..] {
+            [b'.' | b',', fraction @ .., after] if !after.is_ascii_digit() => Some(Stamp { millis: millis + number(fraction)?, end: 23 }),
+            [b'.' | b',', ..] => None,
+            _ => Some(Stamp { millis, end: 19 }),
+        }
+    }
+
+    /// Goes on from a time that was read by [`Self::same_minute`].
+    #[inline]
+    pub(super) fn pass(&mut self, millis: i64) {
+        self.last = millis;
+    }
+
     /// Which of two instants a local time means that the clocks showed twice.
     #[cold]
     fn twice(&self, first: i64, second: i64, rest: &[u8]) -> i64 {
@@ -248,7 +271,7 @@ fn seconds(text: &[u8]) -> Option<i64> {
 /// A zone after a stamp, its offset in seconds and its length: `Z`, `+08:00`, ` +0000`, `-05`, ` UTC`.
 /// Other abbreviations mean different things in different places, and are none.
 #[inline]
-fn zone(text: &[u8]) -> Option<(i64, usize)> {
+pub(super) fn zone(text: &[u8]) -> Option<(i64, usize)> {
     match text {
         [b'Z' | b'z', ..] => Some((0, 1)),
         [b'+' | b'-', ..] => numeric_zone(text),

@@ -34,6 +34,8 @@ pub(super) struct Tally<V> {
     values: Vec<V>,
     /// Where names are, by hash; a power of two long.
     index: Vec<Slot>,
+    /// How often names were folded, and with it all places changed.
+    folds: u64,
     /// What was folded together.
     pub(super) rest: V,
 }
@@ -64,24 +66,33 @@ impl Slot {
     }
 }
 
+/// Where the value of a name is.
+pub(super) struct Place(usize);
+
 impl<V: Weighed> Tally<V> {
     /// An empty tally of at most `cap` names.
     pub(super) fn new(cap: usize) -> Self {
         // Seeded, since whoever is logged chooses the names.
         let seed = RandomState::new().build_hasher().finish();
-        Self { cap, seed, names: Vec::new(), values: Vec::new(), index: vec![Slot::default(); 64], rest: V::default() }
+        Self { cap, seed, names: Vec::new(), values: Vec::new(), index: vec![Slot::default(); 64], folds: 0, rest: V::default() }
     }
 
     /// The value of a name, made when it is new.
     #[inline]
     pub(super) fn entry(&mut self, name: &[u8]) -> &mut V {
+        let Place(at) = self.place(name);
+        &mut self.values[at]
+    }
+
+    /// Where the value of a name is, until names are folded.
+    #[inline]
+    pub(super) fn place(&mut self, name: &[u8]) -> Place {
         let hash = hash(self.seed, name);
         let slot = self.slot(hash);
-        let place = match self.index[slot].place() {
+        Place(match self.index[slot].place() {
             0 => self.insert(hash, name),
             place => place - 1,
-        };
-        &mut self.values[place]
+        })
     }
 
     /// Where a hash is in the index, or would be.
@@ -112,6 +123,7 @@ impl<V: Weighed> Tally<V> {
 
     /// Folds the rarer half into the rest.
     fn fold(&mut self) {
+        self.folds += 1;
         let mut weights: Vec<u64> = self.values.iter().map(V::weight).collect();
         let half = weights.len() / 2;
         let (_, &mut median, _) = weights.select_nth_unstable(half);
@@ -164,7 +176,53 @@ impl<V: Weighed> Tally<V> {
     }
 }
 
-/// A folded multiplication over words: fast for the short names of logs, and not to be foreseen
+/// Remembers under which name of a tally a text was counted.
+///
+/// Most texts come again soon, and to fold one to its name takes longer than to find it here. A text is
+/// known by its hash of 64 bits, as names are by theirs.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    seed: u64,
+    folds: u64,
+    /// The hash of a text and the place of its name from 1; the newest of each slot.
+    slots: Vec<(u64, usize)>,
+}
+
+impl Shelf {
+    const SLOTS: usize = 1024;
+
+    /// An empty shelf; for one tally only.
+    pub(super) fn new() -> Self {
+        Self { seed: RandomState::new().build_hasher().finish(), folds: 0, slots: vec![(0, 0); Self::SLOTS] }
+    }
+
+    /// The value of the name that `name` makes of this text.
+    #[inline]
+    pub(super) fn entry<'t, V: Weighed>(
+        &mut self,
+        tally: &'t mut Tally<V>,
+        text: &[u8],
+        place: impl FnOnce(&mut Tally<V>) -> Place,
+    ) -> &'t mut V {
+        let hash = hash(self.seed, text);
+        let slot = hash as usize % Self::SLOTS;
+        let (known, at) = self.slots[slot];
+        let at = if known == hash && at != 0 {
+            at - 1
+        } else {
+            let Place(at) = place(tally);
+            if tally.folds != self.folds {
+                self.folds = tally.folds;
+                self.slots.fill((0, 0));
+            }
+            self.slots[slot] = (hash, at + 1);
+            at
+        };
+        &mut tally.values[at]
+    }
+}
+
+/// Folded multiplications over words: fast for the short names of logs, and not to be foreseen
 /// without the seed.
 #[inline]
 fn hash(seed: u64, name: &[u8]) -> u64 {
@@ -173,18 +231,98 @@ fn hash(seed: u64, name: &[u8]) -> u64 {
         let product = u128::from(a) * u128::from(b);
         product as u64 ^ (product >> 64) as u64
     };
-    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+    let other = seed.rotate_left(32) ^ ODD;
     let mut state = seed ^ (name.len() as u64).wrapping_mul(ODD);
-    let (words, tail) = name.as_chunks::<8>();
-    for bytes in words {
-        state = fold(state ^ u64::from_le_bytes(*bytes), seed | ODD);
+    let pairs = name.len().saturating_sub(1) / 16;
+    for pair in name.as_chunks::<16>().0.iter().take(pairs) {
+        let (first, last) = halves(pair);
+        state = fold(first ^ state, last ^ other);
     }
-    if !tail.is_empty() {
-        // The last eight bytes once more are as good as the tail, and read at once.
-        let last = name.last_chunk::<8>().map_or_else(|| word(tail), |bytes| u64::from_le_bytes(*bytes));
-        state = fold(state ^ last, seed | ODD);
+    // The ends of what is left may overlap: all bytes are in them.
+    let (first, last) = match (name.last_chunk::<16>(), name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(pair), _, _) => halves(pair),
+        (None, Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (name.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)), 0),
+    };
+    fold(fold(first ^ state, last ^ other), ODD)
+}
+
+#[inline]
+fn halves(pair: &[u8; 16]) -> (u64, u64) {
+    let pair = u128::from_le_bytes(*pair);
+    (pair as u64, (pair >> 64) as u64)
+}
+
+/// Counts names, many at a time.
+///
+/// The names of a large log are in no cache. Looked up one after the other each would be waited for;
+/// looked up together, they are waited for together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    tally: Tally<u64>,
+    /// Names that wait; beyond `count` those of before.
+    waiting: Vec<Waiting>,
+    count: usize,
+}
+
+/// A short name that waits, its length and its hash.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    name: [u8; SHORT],
+    length: usize,
+    hash: u64,
+}
+
+/// Longer names do not wait.
+const SHORT: usize = 16;
+const MOST_WAITING: usize = 64;
+
+impl Batch {
+    /// No name yet, and at most `cap`.
+    pub(super) fn new(cap: usize) -> Self {
+        Self { tally: Tally::new(cap), waiting: vec![Waiting::default(); MOST_WAITING], count: 0 }
     }
-    fold(state, ODD)
+
+    /// Counts a name once.
+    #[inline]
+    pub(super) fn count(&mut self, name: &[u8]) {
+        if name.len() > SHORT {
+            *self.tally.entry(name) += 1;
+            return;
+        }
+        let waiting = &mut self.waiting[self.count];
+        waiting.name[..name.len()].copy_from_slice(name);
+        waiting.length = name.len();
+        waiting.hash = hash(self.tally.seed, name);
+        self.count += 1;
+        if self.count == MOST_WAITING {
+            self.flush();
+        }
+    }
+
+    /// Adds what another counted.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.tally.merge(other.into_tally());
+    }
+
+    fn flush(&mut self) {
+        let Self { tally, waiting, count } = self;
+        let mask = tally.index.len() - 1;
+        let slots: [Slot; MOST_WAITING] = std::array::from_fn(|at| tally.index[waiting[at].hash as usize & mask]);
+        for (waiting, &slot) in waiting.iter().zip(&slots).take(*count) {
+            // What was there may have moved since, when names were new.
+            let is_there = slot.is_of(waiting.hash) && slot.place() != 0 && slot.0 == tally.index[waiting.hash as usize & mask].0;
+            let place = if is_there { slot.place() - 1 } else { tally.place(&waiting.name[..waiting.length]).0 };
+            tally.values[place] += 1;
+        }
+        *count = 0;
+    }
+
+    /// The tally of all that was counted.
+    pub(super) fn into_tally(mut self) -> Tally<u64> {
+        self.flush();
+        self.tally
+    }
 }
 
 /// Counts of durations, from which any percentile is known to 0.8 %.

@@ -221,6 +221,86 @@ fn lines_from_elsewhere_are_read_as_those_of_files() {
     assert_eq!((&report["in_window"], &report["errors_by_type"][0]["type"]), (&json!(2), &json!("TimeoutError")));
 }
 
+#[test]
+fn a_report_counts_what_counting_line_by_line_does() {
+    use std::collections::BTreeMap;
+
+    let logs = tempfile::tempdir().unwrap();
+    let mut text = String::new();
+    // More addresses than wait at once, more paths than are remembered, and names longer than those that wait.
+    for line in 0..60_000_u64 {
+        let chance = line.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let address = match chance % 7 {
+            0 => format!("2001:db8:85a3:8d3:1319:8a2e:370:{:x}", chance % 5000),
+            _ => format!("10.{}.{}.7", chance % 3, chance / 8 % 2000),
+        };
+        let path = ["/", "/api/v1/users", "/static/app.js", "/login"][(chance / 64 % 4) as usize];
+        let request = if chance % 5 == 0 { format!("GET {path}/{}/x?y={chance}", chance % 9973) } else { format!("GET {path}") };
+        let second = line / 20;
+        let time = format!("10:{:02}:{:02}", second / 60 % 60, second % 60);
+        text += &access_line(&address, &time, &request, [200, 200, 304, 404, 500][(chance / 512 % 5) as usize], "0.010");
+    }
+    write(logs.path(), "access.log", &text);
+    let report = report_of(&log(&logs.path().join("access.log"), "UTC"), json!({ "top": 1000 }));
+
+    let mut reader = format::Reader::new(format::Format::Nginx, super::stamp::Clock::new(TimeZone::UTC, NOW.parse().unwrap()));
+    let (mut clients, mut endpoints) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
+    for line in text.lines() {
+        let format::Parsed::Record(format::Record { request: Some(request), .. }) = reader.read(line.as_bytes()) else { panic!("{line}") };
+        *clients.entry(String::from_utf8_lossy(request.client).into_owned()).or_default() += 1;
+        let mut name = Vec::new();
+        let name = String::from_utf8_lossy(super::fold::endpoint(request.line, request.method, &mut name)).into_owned();
+        *endpoints.entry(name).or_default() += 1;
+    }
+    let counted = |list: &str, name: &dyn Fn(&Value) -> String| -> BTreeMap<String, u64> {
+        report[list].as_array().unwrap().iter().map(|one| (name(one), one["count"].as_u64().unwrap())).collect()
+    };
+    let text_of = |value: &Value| value.as_str().unwrap().to_owned();
+    assert_eq!(counted("endpoints", &|one| format!("{} {}", text_of(&one["method"]), text_of(&one["path"]))), endpoints);
+    assert_eq!(report["clients_total"], clients.len());
+    let listed = counted("clients", &|one| text_of(&one["address"]));
+    assert_eq!(listed.len(), 1000);
+    assert!(listed.iter().all(|(address, count)| clients[address] == *count));
+}
+
+#[test]
+fn the_output_of_a_container_is_a_log() {
+    use crate::host::docker::fake::{FakeEngine, container};
+    use crate::model::system::{Manager, Service, Services};
+
+    let log =
+        json!([["stdout", "2026-11-21T11:00:00.5Z 2026-11-21 11:00:00 ERROR one\n"], ["stderr", "2026-11-21T11:30:00.5Z INFO: two\n"]]);
+    let engine = FakeEngine::new(vec![container("shop_web_1", "shop", "web", "running", &json!({ "log": log }))]);
+    let services = |manager| Services {
+        manager,
+        project: "shop".to_owned(),
+        docker_host: engine.address(),
+        each: [("web".to_owned(), Service::default())].into(),
+        ..Services::default()
+    };
+    let bench = |manager, allow: Value| {
+        let found = crate::model::system::Log { service: Some("web".to_owned()), format: "app".to_owned(), ..Default::default() };
+        let system = System {
+            timezone: "UTC".to_owned(),
+            services: services(manager),
+            logs: [("web".to_owned(), found)].into(),
+            ..System::default()
+        };
+        Bench::with(allow, system, Secrets::default(), Mode::Apply)
+    };
+    let may = bench(Manager::Compose, json!({ "docker": ["logs:${logs.web}"] }));
+    let report = plain(&may, r#"logs::report("web")"#);
+    assert_eq!(
+        (&report["levels"], &report["last"]),
+        (&json!({ "ERROR": 1, "INFO": 1 }), &json!("2026-11-21T11:30:00.5+00:00")),
+        "{report:#}"
+    );
+    assert_eq!(plain(&may, r#"logs::errors("web")[0].line"#), "2026-11-21 11:00:00 ERROR one");
+    assert_eq!(plain(&may, r#"logs::tail("web", 9)"#), json!(["2026-11-21 11:00:00 ERROR one", "INFO: two"]));
+    assert_eq!(bench(Manager::Compose, json!({ "fs": { "read": ["/"] } })).error(r#"logs::report("web")"#).kind, Kind::Denied);
+    assert_eq!(bench(Manager::Processes, json!({ "fs": { "read": ["/"] } })).error(r#"logs::tail("web", 1)"#).kind, Kind::Conflict);
+}
+
 /// A system with one log, and what may be read.
 fn bench(path: &Path, grant: &str) -> Bench {
     let mut system = System { timezone: "UTC".to_owned(), ..System::default() };

@@ -49,7 +49,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("endpoints", _) => with_network(&system.endpoints, key, |e| Some(e.url.clone()), |e| e.network.as_deref()),
         ("certificates", "net") => with_network(&system.certificates, key, |c| c.served.clone(), |c| c.network.as_deref()),
         ("certificates", _) => plain(pick_all(&system.certificates, key, |c| c.file.iter().chain(&c.ca).cloned().collect())),
-        ("logs", "fs") => plain(pick(&system.logs, key, |log| log.path.as_ref().map(|path| format!("{}*", path.trim_end_matches('*'))))),
+        ("logs", "fs") => plain(pick_all(&system.logs, key, |log| log.path.as_deref().map(parts_of_log).unwrap_or_default())),
         ("logs", _) => plain(pick(&system.logs, key, |log| log.service.clone())),
         ("paths", _) => plain(pick(&system.paths, key, |path| Some(path.clone()))),
         ("routes", _) => plain(routes(system, key)),
@@ -75,6 +75,21 @@ fn pick_all<T>(table: &BTreeMap<String, T>, key: &str, values: impl Fn(&T) -> Ve
         .flat_map(|(_, entry)| values(entry))
         .filter(|value| !value.is_empty())
         .collect()
+}
+
+/// The files of a log: `/d/app.log*` for `app.log.1` and `app.log-20261120.gz`, and for the names that have
+/// the tag before the extension `/d/app-*.log*` and its like. `/d/app*` would be other logs too.
+fn parts_of_log(path: &str) -> Vec<String> {
+    let path = path.trim_end_matches('*');
+    let mut parts = vec![format!("{path}*")];
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if let Some((stem, extension)) = name.rsplit_once('.')
+        && !stem.is_empty()
+        && !extension.is_empty()
+    {
+        parts.extend(['-', '_', '.'].map(|separator| format!("{directory}/{stem}{separator}*.{extension}*")));
+    }
+    parts
 }
 
 fn with_network<T>(
@@ -120,7 +135,7 @@ fn backup(system: &System, key: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::host::permission::section;
-    use crate::model::system::{Backup, Database, Endpoint};
+    use crate::model::system::{Backup, Database, Endpoint, Log};
 
     fn system() -> System {
         System {
@@ -130,6 +145,12 @@ mod tests {
                 "api".to_owned(),
                 Endpoint { url: "http://api:8000/health".into(), network: Some("private".into()), ..Endpoint::default() },
             )]
+            .into(),
+            logs: [
+                ("app".to_owned(), Log { path: Some("/d/app.log".into()), ..Log::default() }),
+                ("plain".to_owned(), Log { path: Some("/d/messages".into()), ..Log::default() }),
+                ("web".to_owned(), Log { service: Some("frontend".into()), ..Log::default() }),
+            ]
             .into(),
             backup: Some(Backup { dir: "/backup/shop".into(), ..Backup::default() }),
             ..System::default()
@@ -153,6 +174,21 @@ mod tests {
     fn what_the_system_does_not_have_grants_nothing() {
         assert!(objects("sql", "${databases.other}").is_empty());
         assert!(objects("redis", "${caches.*}").is_empty());
+    }
+
+    #[test]
+    fn a_log_is_its_rotated_parts_too_and_no_other_log() {
+        let granted = objects("fs", "${logs.app}");
+        let may = |path: &str| granted.iter().any(|object| crate::host::permission::pattern::path(object, path.as_ref()));
+        for part in ["app.log", "app.log.1", "app.log.2.gz", "app.log-20261120", "app-2026-11-20.log.gz", "app_20261120.log", "app.1.log"] {
+            assert!(may(&format!("/d/{part}")), "{part}");
+        }
+        for other in ["/d/application.log", "/d/app", "/d/app-secrets.txt", "/e/app.log", "/d/myapp.log"] {
+            assert!(!may(other), "{other}");
+        }
+        assert_eq!(objects("fs", "${logs.plain}"), ["/d/messages*"]);
+        assert!(objects("fs", "${logs.web}").is_empty());
+        assert_eq!(objects("docker", "${logs.web}"), ["frontend"]);
     }
 
     #[test]

@@ -71,6 +71,8 @@ mod api {
     /// ```
     ///
     /// A name the system file does not have is `not_found`, with the name that was probably meant.
+    ///
+    /// Needs what `service::list` needs, for this one.
     #[rhai_fn(return_raw, volatile)]
     pub fn state(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "service::state")?;
@@ -87,6 +89,8 @@ mod api {
     /// Options: `since` and `until` (a time, or a duration like `15m` that means that long ago), `tail` (the newest lines,
     /// 1000 when absent; of each container). Returns a list of `source`, `time`, `stream` (`stdout`, `stderr`, `journal`, or `cut`
     /// for what was left out), `text`. Nobody keeps the output of a plain process: that is a `conflict`.
+    ///
+    /// Needs `docker: ["logs:…"]` or `systemd: ["logs:…"]`, by what manages the service.
     #[rhai_fn(name = "logs", return_raw, volatile)]
     pub fn logs_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "service::logs")?;
@@ -111,6 +115,8 @@ mod api {
     /// Options: `over` (1 s when absent). Returns `name`, `cpu` (percent of one core, in all), `memory` (bytes, in all),
     /// `memory_percent` (of its limit, the highest), `processes`, and `each` with the same of every container; what is not
     /// known is nothing.
+    ///
+    /// Needs `docker: ["stats:…"]`, `systemd: ["status:…"]` or `sys: ["processes"]`, by what manages the service.
     #[rhai_fn(name = "stats", return_raw, volatile)]
     pub fn stats_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "service::stats")?;
@@ -134,6 +140,8 @@ mod api {
     /// Options: `timeout` (for containers, how long they may take to stop before they are killed, 10 s when absent; for a unit, how long it
     /// may take in all, 120 s when absent). Returns the names of what was restarted. It does not wait until they are healthy. A
     /// plain process is a `conflict`, since nothing knows how to start it.
+    ///
+    /// Needs `docker: ["restart:…"]` or `systemd: ["restart:…"]`, by what manages the service.
     #[rhai_fn(name = "restart", return_raw, volatile)]
     pub fn restart_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
         restart_service(&Call::new(&native, "service::restart")?, name, options)

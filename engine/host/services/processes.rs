@@ -98,8 +98,8 @@ fn read_pid(path: &str) -> Result<Option<(u32, Timestamp)>> {
     };
     let written = std::fs::metadata(path).and_then(|data| data.modified()).map_err(unreadable)?;
     let written = Timestamp::try_from(written).map_err(|error| Error::because(Kind::Remote, format_args!("pid file `{path}`"), &error))?;
-    // PostgreSQL writes more lines into its own; the first is the number everywhere.
-    let pid = text.lines().next().and_then(|line| line.trim().parse().ok()).filter(|&pid| pid > 0);
+    // Some write more after it, as PostgreSQL does; the first word is the number everywhere.
+    let pid = text.split_whitespace().next().and_then(|word| word.parse().ok()).filter(|&pid| pid > 0);
     match pid {
         Some(pid) => Ok(Some((pid, written))),
         None => Err(Error::new(Kind::Invalid, format!("pid file `{path}` does not begin with the number of a process")).target(path)),

@@ -62,9 +62,10 @@ impl Part {
     }
 
     fn in_words(&self) -> String {
+        let verb = if self.state == "exited" { "has" } else { "is" };
         match &self.detail {
-            Some(detail) => format!("`{}` is {} ({detail})", self.name, self.state),
-            None => format!("`{}` is {}", self.name, self.state),
+            Some(detail) => format!("`{}` {verb} {} ({detail})", self.name, self.state),
+            None => format!("`{}` {verb} {}", self.name, self.state),
         }
     }
 }
@@ -189,7 +190,7 @@ mod tests {
         for (state, health, told) in [
             ("running", "unhealthy", "`a_1` is running but its health is unhealthy"),
             ("running", "starting", "`a_1` is running but its health is starting"),
-            ("exited", "none", "`a_1` is exited"),
+            ("exited", "none", "`a_1` has exited"),
             ("paused", "healthy", "`a_1` is paused"),
             ("restarting", "none", "`a_1` is restarting"),
         ] {
@@ -204,7 +205,7 @@ mod tests {
         let service = Service { replicas: Some(3), ..Service::default() };
         let state = judge().expected("a", &service, &parts);
         assert_eq!((state.running, state.healthy, state.state.as_str(), state.health.as_str()), (2, 1, "exited", "unhealthy"));
-        assert_eq!(state.problem.as_deref(), Some("2 of 3 running; `a_1` is exited; `a_1` is running but its health is unhealthy"));
+        assert_eq!(state.problem.as_deref(), Some("2 of 3 running; `a_1` has exited; `a_1` is running but its health is unhealthy"));
     }
 
     #[test]
@@ -228,7 +229,7 @@ mod tests {
     #[test]
     fn an_unexpected_service_is_told_and_is_a_problem_when_it_failed() {
         let state = judge().unexpected("Upper", &[part("exited", "none")], true);
-        assert_eq!(state.problem.as_deref(), Some("not in the system file: `a_1` is exited"));
+        assert_eq!(state.problem.as_deref(), Some("not in the system file: `a_1` has exited"));
         assert_eq!(judge().unexpected("extra", &[part("running", "none")], false).problem, None);
     }
 }

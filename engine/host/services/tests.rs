@@ -60,7 +60,7 @@ fn every_service_is_judged_and_what_is_beside_them_is_told() {
             json!(["db", 1, "running", null, null]),
             json!(["mail", 0, "absent", null, null]),
             json!(["web", 2, "running", "`shop_web_2` is running but its health is unhealthy", null]),
-            json!(["Upper", 0, "exited", "not in the system file: `shop_Upper_1` is exited (exit code 3)", null]),
+            json!(["Upper", 0, "exited", "not in the system file: `shop_Upper_1` has exited (exit code 3)", null]),
             json!(["extra", 1, "running", null, "not in the system file: `shop_extra_1` is running"]),
         ]
     );

@@ -45,6 +45,8 @@ mod api {
     /// ```rhai
     /// time::between(time::now(), time::now()) == 0
     /// ```
+    ///
+    /// Needs no permission.
     #[rhai_fn(return_raw, volatile)]
     pub fn now(native: NativeCallContext) -> RhaiResultOf<String> {
         let call = Call::new(&native, "time::now")?;
@@ -56,6 +58,8 @@ mod api {
     /// ```rhai
     /// time::date("UTC").len() == 10
     /// ```
+    ///
+    /// Needs no permission.
     #[rhai_fn(name = "date", return_raw, volatile)]
     pub fn date_in(native: NativeCallContext, zone: &str) -> RhaiResultOf<String> {
         let call = Call::new(&native, "time::date")?;
@@ -74,6 +78,8 @@ mod api {
     /// ```rhai
     /// time::since("2026-01-01T00:00:00Z") > 0
     /// ```
+    ///
+    /// Needs no permission.
     #[rhai_fn(return_raw, volatile)]
     pub fn since(native: NativeCallContext, text: &str) -> RhaiResultOf<i64> {
         let call = Call::new(&native, "time::since")?;

@@ -29,11 +29,17 @@ pub(super) fn compare(main: &Text, world: &World<'_>, reached: &[Reached<'_>], a
             _ => None,
         };
         used.extend(asked.covering(need.section, need.verb));
+        let others: Vec<usize> = function.alternatives.iter().flat_map(|(section, verb)| asked.covering(section, verb)).collect();
+        let has_another = !others.is_empty();
+        used.extend(others);
         // Only a module of the section's own name is certain to need it: `logs` may read a file or a container.
         let is_certain = call.module == need.section && call.text == main.path;
         let name = format!("{}::{}", call.module, call.function);
         let entry = entry_of(need.section, need.verb, &suggested(need.section, &object));
         let missing = if asked.covering(need.section, need.verb).is_empty() {
+            if has_another {
+                continue;
+            }
             format!("`{name}` needs `{}` of `{}`, which the header does not ask for", need.verb, need.section)
         } else if let Some(literal) = literal.filter(|literal| !asked.may_cover(need.section, need.verb, literal)) {
             format!("`{name}` needs `{}` on `{literal}`, which no entry of the header covers", need.verb)

@@ -197,9 +197,35 @@ pub(super) struct CheckOptions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct LimitOption {
-    warn: Option<f64>,
-    alarm: Option<f64>,
+    warn: Option<Number>,
+    alarm: Option<Number>,
     below: bool,
+}
+
+/// A number as people write it, with a point or without.
+#[derive(Debug, Clone, Copy)]
+struct Number(f64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyNumber;
+        impl serde::de::Visitor<'_> for AnyNumber {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
+                Ok(Number(number))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
+                Ok(Number(number as f64))
+            }
+        }
+        deserializer.deserialize_any(AnyNumber)
+    }
 }
 
 /// What a closure may answer in full.
@@ -257,7 +283,8 @@ fn unique(ctx: &Ctx, name: &str) -> String {
 
 fn limits(call: &Call<'_>, options: &CheckOptions) -> RhaiResultOf<(Option<Limit>, Option<String>)> {
     if let Some(limit) = &options.limit {
-        return Ok((Some(Limit { warn: limit.warn, alarm: limit.alarm, below: limit.below }), options.unit.clone()));
+        let number = |number: Option<Number>| number.map(|number| number.0);
+        return Ok((Some(Limit { warn: number(limit.warn), alarm: number(limit.alarm), below: limit.below }), options.unit.clone()));
     }
     let Some(metric) = &options.metric else { return Ok((None, options.unit.clone())) };
     let thresholds = &call.ctx().system().thresholds;

@@ -192,7 +192,7 @@ impl Store for Sqlite {
                     params,
                     word(&run.trigger),
                     run.by,
-                    run.started.to_string(),
+                    sortable(run.started),
                     supervisor.pid,
                     i64::try_from(supervisor.started).unwrap_or(0),
                     run.status.name(),
@@ -269,7 +269,7 @@ impl Store for Sqlite {
             add("system =", system.clone());
         }
         if let Some(since) = filter.since {
-            add("started >=", since.to_string());
+            add("started >=", sortable(since));
         }
         if !filter.states.is_empty() {
             let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.name())).collect();
@@ -443,6 +443,11 @@ fn summary(row: &Row<'_>) -> Result<Summary> {
         note: row.get(13).map_err(column)?,
         supervisor: Some(ProcessId { pid: u32::try_from(number(14)?).unwrap_or(0), started: number(15)? }),
     })
+}
+
+/// A time with all its digits, so that texts stand in the order of the times.
+fn sortable(time: Timestamp) -> String {
+    format!("{time:.9}")
 }
 
 fn timestamp(text: &str) -> Result<Timestamp> {

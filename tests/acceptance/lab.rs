@@ -1,0 +1,281 @@
+//! A system of the lab with a project, a state and a sink of its own.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::systems::System;
+use crate::harness::sink::Sink;
+use crate::harness::{Done, Project};
+
+const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab");
+const CHANNELS: [&str; 5] = ["dingtalk", "slack", "sms", "smtp", "webhook"];
+/// What is looked at: the machine of the tests is busy, and its load is no finding.
+const KINDS: &str = "only=services,endpoint,database,cache,certificate,log";
+
+/// The lab, when it is up.
+pub(super) struct Lab {
+    pub(super) state: PathBuf,
+    /// What its settings take from the environment.
+    environment: BTreeMap<String, String>,
+}
+
+/// The lab; without it says once that what needs it is not run.
+pub(super) fn lab() -> Option<&'static Lab> {
+    static LAB: OnceLock<Option<Lab>> = OnceLock::new();
+    let found = LAB.get_or_init(|| {
+        if std::env::var_os("RUNBOOK_TEST_LAB").is_none() {
+            // Not captured, so that it is seen even though nothing failed.
+            writeln!(std::io::stderr(), "not run: the lab is not up (tests/run brings it up)").unwrap();
+            return None;
+        }
+        let environment = exports(&lab_says(&["env"]));
+        Some(Lab { state: PathBuf::from(&environment["RUNBOOK_LAB_STATE"]), environment })
+    });
+    found.as_ref()
+}
+
+/// The variables of `export A=b C=d` lines.
+fn exports(text: &str) -> BTreeMap<String, String> {
+    let words = text.lines().flat_map(|line| line.trim_start_matches("export ").split(' '));
+    words.filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(format!("{HOME}/lab"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of the lab.
+#[track_caller]
+pub(super) fn lab_says(arguments: &[&str]) -> String {
+    let output = command(arguments).output().unwrap();
+    assert!(output.status.success(), "lab {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A system for as long as a test takes. Whole at the beginning, and at the end whatever happens.
+pub(super) struct Site {
+    pub(super) system: &'static System,
+    whole: MutexGuard<'static, bool>,
+    pub(super) sink: Sink,
+    project: Option<Project>,
+    environment: BTreeMap<String, String>,
+    seen: BTreeMap<&'static str, usize>,
+}
+
+/// One look at a system.
+pub(super) struct Look {
+    pub(super) code: i32,
+    pub(super) took: Duration,
+    pub(super) answer: Value,
+    pub(super) stderr: String,
+    /// What came to the sink because of it: channel and text.
+    pub(super) messages: Vec<(&'static str, String)>,
+}
+
+impl Site {
+    /// The system, or nothing without the lab.
+    pub(super) fn of(system: &'static System) -> Option<Self> {
+        let lab = lab()?;
+        let whole = system.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let sink = Sink::new();
+        let mut environment = lab.environment.clone();
+        for value in environment.values_mut() {
+            *value = at_sink(value, &sink);
+            if value == "lab-dingtalk-secret" {
+                "SEC-of-the-robot".clone_into(value);
+            }
+        }
+        let mut project = Project::new();
+        for file in ["runbook.toml".to_owned(), format!("systems/{}.toml", system.name)] {
+            let text = std::fs::read_to_string(format!("{HOME}/{file}")).unwrap();
+            project = project.file(&file, &at_sink(&text, &sink));
+        }
+        let mut site = Self { system, whole, sink, project: Some(project), environment, seen: BTreeMap::new() };
+        if !*site.whole {
+            site.mend();
+        }
+        Some(site)
+    }
+
+    /// Breaks something of it.
+    #[track_caller]
+    pub(super) fn breaks(&mut self, switch: &str, argument: &str) {
+        *self.whole = false;
+        let mut words = vec!["break", switch, self.system.name];
+        words.extend((!argument.is_empty()).then_some(argument));
+        lab_says(&words);
+    }
+
+    /// Mends all of it.
+    #[track_caller]
+    pub(super) fn mend(&mut self) {
+        lab_says(&["mend", self.system.name]);
+        *self.whole = true;
+    }
+
+    /// Runs a runbook for it.
+    pub(super) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {
+        let mut test = self.project.take().unwrap().command(["run", runbook, "--json", "-s", self.system.name]);
+        for param in params {
+            test = test.arg("-p").arg(param);
+        }
+        for (name, value) in &self.environment {
+            test = test.env(name, value);
+        }
+        let Done { project, code, stdout, stderr, took } = test.run();
+        self.project = Some(project);
+        let answer = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}\n{stdout}\n{stderr}"));
+        Look { code, took, answer, stderr, messages: self.news() }
+    }
+
+    /// The daily look at its health.
+    pub(super) fn look(&mut self) -> Look {
+        self.run("check-health", &["profile=daily", KINDS])
+    }
+
+    /// What came to the sink since the last time.
+    fn news(&mut self) -> Vec<(&'static str, String)> {
+        let mut news = Vec::new();
+        for channel in CHANNELS {
+            let got = self.sink.got(channel);
+            let seen = self.seen.insert(channel, got.len()).unwrap_or(0);
+            news.extend(got[seen..].iter().map(|message| (channel, text_of(message))));
+        }
+        news
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if !*self.whole {
+            *self.whole = command(&["mend", self.system.name]).output().is_ok_and(|output| output.status.success());
+        }
+    }
+}
+
+impl Look {
+    /// The checks that are not ok: their levels by their names.
+    pub(super) fn findings(&self) -> BTreeMap<&str, &str> {
+        let checks = self.answer["checks"].as_array().unwrap();
+        let pairs = checks.iter().map(|check| (check["name"].as_str().unwrap(), check["level"].as_str().unwrap()));
+        pairs.filter(|(_, level)| *level != "ok").collect()
+    }
+
+    /// A check by its name.
+    #[track_caller]
+    pub(super) fn check(&self, name: &str) -> &Value {
+        let found = self.answer["checks"].as_array().unwrap().iter().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("no check `{name}` in {:#}", self.answer["checks"]))
+    }
+
+    /// The detail of a check must contain this.
+    #[track_caller]
+    pub(super) fn says(&self, name: &str, text: &str) -> &Self {
+        let detail = self.check(name)["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(text), "`{text}` is not in the detail of `{name}`: {detail}");
+        self
+    }
+
+    /// Exactly these checks are not ok, and the exit code is what the worst of them means.
+    #[track_caller]
+    pub(super) fn finds(&self, expected: &BTreeMap<String, &str>) -> &Self {
+        let expected: BTreeMap<&str, &str> = expected.iter().map(|(name, level)| (name.as_str(), *level)).collect();
+        assert_eq!(self.findings(), expected, "\n{}", self.stderr);
+        let code = if expected.is_empty() { 0 } else { 1 + 2 * i32::from(expected.values().all(|level| *level == "warning")) };
+        assert_eq!(self.code, code, "{}", self.stderr);
+        self
+    }
+
+    /// Exactly one message came to each of these channels, and each names all of this.
+    #[track_caller]
+    pub(super) fn tells(&self, channels: &[&str], words: &[&str]) -> &Self {
+        let reached: Vec<&str> = self.messages.iter().map(|(channel, _)| *channel).collect();
+        assert_eq!(reached, channels, "{:#?}\n{}", self.messages, self.stderr);
+        for (channel, text) in &self.messages {
+            for word in words {
+                assert!(text.contains(word), "`{word}` is not in what {channel} got: {text}");
+            }
+        }
+        self
+    }
+
+    /// Nobody heard anything.
+    #[track_caller]
+    pub(super) fn is_quiet(&self) -> &Self {
+        self.tells(&[], &[])
+    }
+
+    /// It took no longer than this.
+    #[track_caller]
+    pub(super) fn within(&self, seconds: u64) -> &Self {
+        assert!(self.took < Duration::from_secs(seconds), "it took {:?}\n{}", self.took, self.stderr);
+        self
+    }
+}
+
+/// Settings of the lab, with the test's own sink in place of the lab's.
+fn at_sink(text: &str, sink: &Sink) -> String {
+    let ca = "ca = \"${env:RUNBOOK_LAB_STATE}/ca/ca.pem\"";
+    text.replace("http://127.0.0.1:10080", &format!("http://127.0.0.1:{}", sink.http)).replace(
+        &format!("server = \"smtp://localhost:10025\"\n{ca}"),
+        &format!("server = \"smtp://localhost:{}\"\nca = \"{}\"", sink.smtp, sink.ca().display()),
+    )
+}
+
+/// All the words of a message: the body of a webhook, or the subject and the text of a mail.
+fn text_of(message: &Value) -> String {
+    match &message["json"] {
+        Value::Object(body) => json!(body).to_string(),
+        _ => {
+            let headers = message["headers"].as_object();
+            let subject = headers.and_then(|headers| headers.get("Subject")).and_then(Value::as_str).unwrap_or_default();
+            format!("{}\n{}", words_of(subject), quoted_printable(message["body"].as_str().unwrap()))
+        }
+    }
+}
+
+/// The words of a header, RFC 2047: each `=?utf-8?b?…?=` is opened.
+fn words_of(header: &str) -> String {
+    let mut text = String::new();
+    for word in header.split(' ') {
+        let inner = word.strip_prefix("=?utf-8?b?").and_then(|word| word.strip_suffix("?="));
+        match inner {
+            Some(inner) => text += &base64(inner),
+            None => text = format!("{text} {word}"),
+        }
+    }
+    text.trim().to_owned()
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    String::from_utf8_lossy(&base64::engine::general_purpose::STANDARD.decode(text).unwrap()).into_owned()
+}
+
+fn quoted_printable(text: &str) -> String {
+    let text = text.replace("=\r\n", "");
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = (first == b'=').then(|| after.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok());
+        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
