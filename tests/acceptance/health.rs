@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::in_every_system;
-use super::lab::{Look, Site, lab, lab_says};
+use super::lab::{Look, Site, Station, lab, lab_says};
 use super::systems::{self, System};
 
 /// The longest a look may take where nothing hangs, on a machine with other work.
@@ -76,12 +76,11 @@ in_every_system! {
         site.breaks("backend-unhealthy", "");
         site.breaks("cert-days", "10");
         site.breaks("log-missing", "");
-        let missing = if system.logs.contains(&"app") && system.name == "education" { &["app"] } else { system.logs };
         let expected = all([
             unhealthy(system, system.backend),
             of_kind("endpoint", system.health, "critical"),
             of_kind("certificate", &["public"], "warning"),
-            of_kind("log", missing, "warning"),
+            of_kind("log", system.logs, "warning"),
         ]);
         let look = is_found_and_told(site, &expected);
         assert_eq!(look.check("certificate public")["value"], 10.0);
@@ -89,8 +88,8 @@ in_every_system! {
         for name in system.health {
             look.says(&format!("endpoint {name}"), "status 503, expected 200");
         }
-        for name in missing {
-            look.says(&format!("log {name}"), "app.log");
+        for name in system.logs {
+            look.says(&format!("log {name}"), "there is no log `");
         }
         if system.in_containers() {
             look.says(&format!("service {}", system.backend), "is running but its health is unhealthy");
@@ -109,7 +108,7 @@ in_every_system! {
         let look = is_found_and_told(site, &expected);
         for name in system.databases {
             // Docker's proxy accepts and hangs up, a process does not listen.
-            look.says(&format!("database {name}"), if system.in_containers() { "closed" } else { "refused" });
+            look.says(&format!("database {name}"), if system.in_containers() { "hung up without an answer" } else { "nothing listens on" });
         }
         if system.in_containers() {
             look.says("service Upper", "has exited (exit code 3)");
@@ -175,7 +174,7 @@ fn a_disk_is_judged_by_the_thresholds_of_each_system_and_named() {
                 "85" => system.disk_at_85,
                 _ => "critical",
             };
-            let look = Site::of(system).unwrap().run("check-health", &["only=disks", "tell=false"]);
+            let look = Station::new(lab, system).run("check-health", &["only=disks", "tell=false"]);
             let check = look.check(&name);
             let (found, used) = (check["level"].as_str().unwrap(), check["value"].as_f64().unwrap());
             assert_eq!(found, level, "{}: {check}", system.name);

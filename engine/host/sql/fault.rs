@@ -48,6 +48,11 @@ fn broken(error: &tokio_postgres::Error, address: &str) -> Error {
         Some(io::ErrorKind::ConnectionRefused) => Error::new(Kind::Connect, format!("nothing listens on `{address}`"))
             .hint("the server is down, or `host` and `port` of the database are others"),
         Some(io::ErrorKind::TimedOut) => Error::new(Kind::Timeout, format!("`{address}` does not answer")),
+        // A proxy does so for a server that is down, and a server that is going down.
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => {
+            Error::new(Kind::Connect, format!("`{address}` hung up without an answer"))
+                .hint("a proxy answers there and the server behind it does not, or the server is going down")
+        }
         _ => Error::new(Kind::Connect, format!("`{address}`: {}", chain(error))),
     }
 }
