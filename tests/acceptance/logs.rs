@@ -28,10 +28,15 @@ path = "logs/access.log"
 format = "nginx"
 "#;
 
+/// So many minutes ago.
+#[expect(clippy::disallowed_methods, reason = "the runbook reads the clock of the machine, so its logs are written by it")]
+fn before(minutes: i64) -> Timestamp {
+    Timestamp::now().checked_sub(minutes.minutes()).unwrap()
+}
+
 /// A stamp so many minutes ago.
 fn ago(minutes: i64, format: &str) -> String {
-    let then = Timestamp::now().checked_sub(minutes.minutes()).unwrap();
-    then.strftime(format).to_string()
+    before(minutes).strftime(format).to_string()
 }
 
 fn app(minutes: i64, rest: &str) -> String {
@@ -101,7 +106,7 @@ fn a_week_reaches_day_five_in_a_compressed_part() {
 #[test]
 fn stamps_of_iso_8601_with_and_without_a_zone_are_read() {
     let project = shop();
-    let here = Timestamp::now().checked_sub(10.minutes()).unwrap().to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(8)));
+    let here = before(10).to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(8)));
     let text = [
         format!("{} ERROR zulu", ago(10, "%Y-%m-%dT%H:%M:%SZ")),
         format!("{} ERROR with millis", ago(10, "%Y-%m-%dT%H:%M:%S.123Z")),
