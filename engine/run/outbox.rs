@@ -1,6 +1,6 @@
 //! Delivering the outbox: takes what is due, sends it, and writes down what became of it.
 //!
-//! The policy is [`outbox`](crate::host::notify::outbox)'s; here is the loop around it. A parcel stays
+//! The policy is [`outbox`](mod@crate::host::notify::outbox)'s; here is the loop around it. A parcel stays
 //! queued in the store until the answer of its channel is durable. So a kill at any point loses
 //! nothing, and repeats at most the one message per channel that was on its way, with the same
 //! identity. Of all processes with one state directory one delivers at a time, so that the order of a
