@@ -1,7 +1,6 @@
 //! The one integration-test binary. Each module is about one thing; `harness` is what they share.
 
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
-#![expect(clippy::disallowed_methods, reason = "a test stands outside of a run, and asks the real clock")]
 
 mod acceptance;
 mod cli;
