@@ -125,10 +125,10 @@ fn the_examples_of_the_manuals_evaluate_to_true() {
 }
 
 /// Examples that need servers are read by the compiler always, and run where the lab is: with
-/// `RUNBOOK_TEST_LAB` set to `tests/lab`, after `eval "$(tests/lab/lab env)"`.
+/// `RUNBOOK_LAB_EXAMPLES` set to `tests/lab`, after `eval "$(tests/lab/lab env)"`. Not beside the acceptance tests: some examples restart services of `ai-hub`.
 #[test]
 fn the_examples_for_the_lab_compile_and_run_where_it_is() {
-    let lab = std::env::var("RUNBOOK_TEST_LAB").ok();
+    let lab = std::env::var("RUNBOOK_LAB_EXAMPLES").ok();
     let mut failures = Vec::new();
     for (module, examples) in examples() {
         let lab_only: Vec<&Example> = examples.iter().filter(|example| example.lab).collect();
