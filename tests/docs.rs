@@ -63,7 +63,7 @@ fn allow(module: &str) -> String {
         &verbs("docker", &["list", "inspect", "logs", "stats", "exec", "restart", "start", "stop", "images", "disk"], "*"),
         &verbs("systemd", &["status", "logs", "restart", "start", "stop"], "*"),
         &verbs("net", &["connect", "ping", "resolve", "listeners"], "* @loopback"),
-        "http: [\"GET *\", \"POST *\", \"PUT *\", \"PATCH *\", \"DELETE *\"] }",
+        "http: [\"GET * @loopback\", \"POST * @loopback\", \"PUT * @loopback\", \"PATCH * @loopback\", \"DELETE * @loopback\", \"OPTIONS * @loopback\"] }",
     ]
     .concat()
 }

@@ -44,7 +44,7 @@ mod api {
     /// Asks for an address with `GET`.
     ///
     /// ```rhai,lab
-    /// let answer = http::get(system::endpoints.gateway.url, #{ timeout: "5s" });
+    /// let answer = http::get(system::endpoints.health.url, #{ timeout: "5s" });
     /// answer.ok && answer.status == 200 && answer.timings.total > 0.0
     /// ```
     ///
@@ -81,7 +81,7 @@ mod api {
     /// Asks for the head of an answer only: as `get`, without a body.
     ///
     /// ```rhai,lab
-    /// http::head(system::endpoints.gateway.url).body == ""
+    /// http::head(system::endpoints.health.url).body == ""
     /// ```
     ///
     /// Options, result and errors as of `get`.
@@ -99,7 +99,7 @@ mod api {
     /// Sends something with `POST`.
     ///
     /// ```rhai,lab
-    /// let answer = http::post(system::endpoints.gateway.url, #{ json: #{ text: "hello" }, expect: [200, 201, 404, 405] });
+    /// let answer = http::post(system::endpoints.health.url, #{ json: #{ text: "hello" }, expect: [200, 201, 404, 405] });
     /// answer.ok
     /// ```
     ///
@@ -112,7 +112,7 @@ mod api {
     /// Sends something with `PUT`: as `post`.
     ///
     /// ```rhai,lab
-    /// http::put(system::endpoints.gateway.url, #{ body: "x", expect: [200, 404, 405] }).ok
+    /// http::put(system::endpoints.health.url, #{ body: "x", expect: [200, 404, 405, 501] }).ok
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn put(native: NativeCallContext, url: &str, options: Map) -> RhaiResultOf<Dynamic> {
@@ -122,7 +122,7 @@ mod api {
     /// Sends something with `PATCH`: as `post`.
     ///
     /// ```rhai,lab
-    /// http::patch(system::endpoints.gateway.url, #{ json: #{}, expect: [200, 404, 405] }).ok
+    /// http::patch(system::endpoints.health.url, #{ json: #{}, expect: [200, 404, 405, 501] }).ok
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn patch(native: NativeCallContext, url: &str, options: Map) -> RhaiResultOf<Dynamic> {
@@ -132,7 +132,7 @@ mod api {
     /// Removes what is at an address with `DELETE`: as `post`.
     ///
     /// ```rhai,lab
-    /// http::delete(system::endpoints.gateway.url, #{ expect: [200, 404, 405] }).ok
+    /// http::delete(system::endpoints.health.url, #{ expect: [200, 404, 405, 501] }).ok
     /// ```
     #[rhai_fn(name = "delete", return_raw, volatile)]
     pub fn delete_with(native: NativeCallContext, url: &str, options: Map) -> RhaiResultOf<Dynamic> {
@@ -148,7 +148,7 @@ mod api {
     /// Makes a request with any method: GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE.
     ///
     /// ```rhai,lab
-    /// http::request("OPTIONS", system::endpoints.gateway.url, #{ expect: [200, 204, 404, 405] }).ok
+    /// http::request("OPTIONS", system::endpoints.health.url, #{ expect: [200, 204, 404, 405, 501] }).ok
     /// ```
     ///
     /// Options, result and errors as of `get`. GET, HEAD and OPTIONS are reads; the others are effects, as `post`.
@@ -168,7 +168,7 @@ mod api {
     /// Asks an endpoint of the system and judges the answer by what its file demands.
     ///
     /// ```rhai,lab
-    /// let health = http::probe("gateway");
+    /// let health = http::probe("health");
     /// health.ok && health.problem == ()
     /// ```
     ///

@@ -174,7 +174,7 @@ mod api {
     /// ```
     ///
     /// ```rhai,lab
-    /// notify::preview("mail", #{ subject: "disk full", level: "critical" }).subject == "[critical] disk full"
+    /// notify::preview("mail", #{ subject: "disk full", level: "critical" }).subject.contains("disk full")
     /// ```
     ///
     /// Takes a message as `notify::send` does. Returns `kind`, `to`, `subject`, `body`.

@@ -45,7 +45,7 @@ mod api {
     /// The certificate in a PEM file.
     ///
     /// ```rhai,lab
-    /// let file = tls::file(system::certificates.gateway.file);
+    /// let file = tls::file(system::certificates["public"].file);
     /// file.ok && file.days_left > 0 && file.names.len() > 0
     /// ```
     ///
@@ -72,8 +72,8 @@ mod api {
     /// The certificate a server shows, and whether it is to be trusted.
     ///
     /// ```rhai,lab
-    /// let gateway = system::certificates.gateway;
-    /// let shown = tls::served(gateway.served, #{ name: gateway.name, ca: gateway.ca });
+    /// let shop = system::certificates["public"];
+    /// let shown = tls::served(shop.served, #{ name: shop.name, ca: shop.ca });
     /// shown.trusted && shown.days_left > 0 && shown.protocol == "TLSv1.3"
     /// ```
     ///
@@ -114,7 +114,7 @@ mod api {
     /// A certificate of the system: in its file, as served, or both.
     ///
     /// ```rhai,lab
-    /// let certificate = tls::certificate("gateway");
+    /// let certificate = tls::certificate("public");
     /// certificate.ok && certificate.days_left > 0 && certificate.matches != false
     /// ```
     ///
