@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::acceptance::lab::{self, Lab, Site};
+use crate::acceptance::systems;
 use crate::harness::{Project, Test};
 
 const PAGES: [&str; 5] = ["host.md", "language.md", "cli.md", "exit-codes.md", "settings.md"];
@@ -80,13 +82,14 @@ fn runbook(module: &str, examples: &[&Example]) -> String {
     text
 }
 
-fn wrong(module: &str, examples: &[&Example], arguments: &[&str]) -> Vec<String> {
-    let mut test = Project::new()
-        .runbook("examples", &runbook(module, examples))
-        .command(["run", "runbooks/examples.rhai", "--yes", "--json"].iter().chain(arguments).copied());
-    // What `tests/lab/lab env` sets: the ports and secrets of the lab.
-    for (name, value) in std::env::vars().filter(|(name, _)| name.starts_with("LAB_")) {
-        test = test.env(&name, &value);
+fn wrong(module: &str, examples: &[&Example], lab: Option<&Lab>) -> Vec<String> {
+    let mut test =
+        Project::new().runbook("examples", &runbook(module, examples)).command(["run", "runbooks/examples.rhai", "--yes", "--json"]);
+    if let Some(lab) = lab {
+        test = test.arg("--config").arg(lab::SETTINGS).arg("-s").arg(systems::AI_HUB.name);
+        for (name, value) in &lab.environment {
+            test = test.env(name, value);
+        }
     }
     let done = test.run();
     let Ok(json) = serde_json::from_str::<Value>(&done.stdout) else {
@@ -116,7 +119,7 @@ fn the_examples_of_the_manuals_evaluate_to_true() {
             .iter()
             .map(|(module, examples)| {
                 let bare: Vec<&Example> = examples.iter().filter(|example| !example.lab).collect();
-                scope.spawn(move || wrong(module, &bare, &[]))
+                scope.spawn(move || wrong(module, &bare, None))
             })
             .collect();
         failures.extend(runs.into_iter().flat_map(|run| run.join().unwrap()));
@@ -124,11 +127,11 @@ fn the_examples_of_the_manuals_evaluate_to_true() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// Examples that need servers are read by the compiler always, and run where the lab is: with
-/// `RUNBOOK_LAB_EXAMPLES` set to `tests/lab`, after `eval "$(tests/lab/lab env)"`. Not beside the acceptance tests: some examples restart services of `ai-hub`.
+/// Examples that need servers are read by the compiler always, and run where the lab is.
 #[test]
 fn the_examples_for_the_lab_compile_and_run_where_it_is() {
-    let lab = std::env::var("RUNBOOK_LAB_EXAMPLES").ok();
+    // No other test may break the system meanwhile.
+    let _site = Site::of(&systems::AI_HUB);
     let mut failures = Vec::new();
     for (module, examples) in examples() {
         let lab_only: Vec<&Example> = examples.iter().filter(|example| example.lab).collect();
@@ -136,9 +139,8 @@ fn the_examples_for_the_lab_compile_and_run_where_it_is() {
         if shown.code != 0 {
             failures.push(format!("the examples of `{module}` do not compile:\n{}", shown.stderr));
         }
-        if let Some(lab) = &lab {
-            let config = format!("{lab}/runbook.toml");
-            failures.extend(wrong(&module, &lab_only, &["--config", &config, "-s", "ai-hub"]));
+        if let Some(lab) = lab::lab() {
+            failures.extend(wrong(&module, &lab_only, Some(lab)));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));

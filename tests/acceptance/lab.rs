@@ -14,19 +14,21 @@ use crate::harness::sink::Sink;
 use crate::harness::{Done, Project};
 
 const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab");
+/// Its settings.
+pub(crate) const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/runbook.toml");
 const CHANNELS: [&str; 5] = ["dingtalk", "slack", "sms", "smtp", "webhook"];
 /// What is looked at: the machine of the tests is busy, and its load is no finding.
 const KINDS: &str = "only=services,endpoint,database,cache,certificate,log";
 
 /// The lab, when it is up.
-pub(super) struct Lab {
-    pub(super) state: PathBuf,
+pub(crate) struct Lab {
+    pub(crate) state: PathBuf,
     /// What its settings take from the environment.
-    environment: BTreeMap<String, String>,
+    pub(crate) environment: BTreeMap<String, String>,
 }
 
 /// The lab; without it says once that what needs it is not run.
-pub(super) fn lab() -> Option<&'static Lab> {
+pub(crate) fn lab() -> Option<&'static Lab> {
     static LAB: OnceLock<Option<Lab>> = OnceLock::new();
     let found = LAB.get_or_init(|| {
         if std::env::var_os("RUNBOOK_TEST_LAB").is_none() {
@@ -54,14 +56,14 @@ fn command(arguments: &[&str]) -> Command {
 
 /// Runs a command of the lab.
 #[track_caller]
-pub(super) fn lab_says(arguments: &[&str]) -> String {
+pub(crate) fn lab_says(arguments: &[&str]) -> String {
     let output = command(arguments).output().unwrap();
     assert!(output.status.success(), "lab {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A project with the settings of the lab, whose messages go to a sink of its own.
-pub(super) struct Station {
+pub(crate) struct Station {
     system: &'static System,
     sink: Sink,
     project: Option<Project>,
@@ -70,25 +72,25 @@ pub(super) struct Station {
 }
 
 /// A system for as long as a test takes. Whole at the beginning, and at the end whatever happens.
-pub(super) struct Site {
-    pub(super) system: &'static System,
+pub(crate) struct Site {
+    pub(crate) system: &'static System,
     whole: MutexGuard<'static, bool>,
     station: Station,
 }
 
 /// One look at a system.
-pub(super) struct Look {
-    pub(super) code: i32,
-    pub(super) took: Duration,
-    pub(super) answer: Value,
-    pub(super) stderr: String,
+pub(crate) struct Look {
+    pub(crate) code: i32,
+    pub(crate) took: Duration,
+    pub(crate) answer: Value,
+    pub(crate) stderr: String,
     /// What came to the sink because of it: channel and text.
-    pub(super) messages: Vec<(&'static str, String)>,
+    pub(crate) messages: Vec<(&'static str, String)>,
 }
 
 impl Station {
     /// A station for a system that may be in anybody's hands.
-    pub(super) fn new(lab: &Lab, system: &'static System) -> Self {
+    pub(crate) fn new(lab: &Lab, system: &'static System) -> Self {
         let sink = Sink::new();
         let mut environment = lab.environment.clone();
         for value in environment.values_mut() {
@@ -104,7 +106,7 @@ impl Station {
 
     /// Runs a runbook.
     #[track_caller]
-    pub(super) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {
+    pub(crate) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {
         let mut test = self.project.take().unwrap().command(["run", runbook, "--json", "-s", self.system.name]);
         for param in params {
             test = test.arg("-p").arg(param);
@@ -132,7 +134,7 @@ impl Station {
 
 impl Site {
     /// The system, or nothing without the lab.
-    pub(super) fn of(system: &'static System) -> Option<Self> {
+    pub(crate) fn of(system: &'static System) -> Option<Self> {
         let lab = lab()?;
         let whole = system.whole.lock().unwrap_or_else(PoisonError::into_inner);
         let mut site = Self { system, whole, station: Station::new(lab, system) };
@@ -144,7 +146,7 @@ impl Site {
 
     /// Breaks something of it.
     #[track_caller]
-    pub(super) fn breaks(&mut self, switch: &str, argument: &str) {
+    pub(crate) fn breaks(&mut self, switch: &str, argument: &str) {
         *self.whole = false;
         let mut words = vec!["break", switch, self.system.name];
         words.extend((!argument.is_empty()).then_some(argument));
@@ -153,25 +155,25 @@ impl Site {
 
     /// Mends all of it.
     #[track_caller]
-    pub(super) fn mend(&mut self) {
+    pub(crate) fn mend(&mut self) {
         lab_says(&["mend", self.system.name]);
         *self.whole = true;
     }
 
     /// The daily look at its health.
     #[track_caller]
-    pub(super) fn look(&mut self) -> Look {
+    pub(crate) fn look(&mut self) -> Look {
         self.run("check-health", &["profile=daily", KINDS])
     }
 
     /// Runs a runbook for it.
     #[track_caller]
-    pub(super) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {
+    pub(crate) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {
         self.station.run(runbook, params)
     }
 
     /// Makes a channel of its sink misbehave.
-    pub(super) fn channel(&self, channel: &str, mode: &str) {
+    pub(crate) fn channel(&self, channel: &str, mode: &str) {
         self.station.sink.mode(&json!({ "channel": channel, "mode": mode }));
     }
 }
@@ -186,7 +188,7 @@ impl Drop for Site {
 
 impl Look {
     /// The checks that are not ok: their levels by their names.
-    pub(super) fn findings(&self) -> BTreeMap<&str, &str> {
+    pub(crate) fn findings(&self) -> BTreeMap<&str, &str> {
         let checks = self.answer["checks"].as_array().unwrap();
         let pairs = checks.iter().map(|check| (check["name"].as_str().unwrap(), check["level"].as_str().unwrap()));
         pairs.filter(|(_, level)| *level != "ok").collect()
@@ -194,14 +196,14 @@ impl Look {
 
     /// A check by its name.
     #[track_caller]
-    pub(super) fn check(&self, name: &str) -> &Value {
+    pub(crate) fn check(&self, name: &str) -> &Value {
         let found = self.answer["checks"].as_array().unwrap().iter().find(|check| check["name"] == name);
         found.unwrap_or_else(|| panic!("no check `{name}` in {:#}", self.answer["checks"]))
     }
 
     /// The detail of a check must contain this.
     #[track_caller]
-    pub(super) fn says(&self, name: &str, text: &str) -> &Self {
+    pub(crate) fn says(&self, name: &str, text: &str) -> &Self {
         let detail = self.check(name)["detail"].as_str().unwrap_or_default();
         assert!(detail.contains(text), "`{text}` is not in the detail of `{name}`: {detail}");
         self
@@ -209,7 +211,7 @@ impl Look {
 
     /// Exactly these checks are not ok, and the exit code is what the worst of them means.
     #[track_caller]
-    pub(super) fn finds(&self, expected: &BTreeMap<String, &str>) -> &Self {
+    pub(crate) fn finds(&self, expected: &BTreeMap<String, &str>) -> &Self {
         let expected: BTreeMap<&str, &str> = expected.iter().map(|(name, level)| (name.as_str(), *level)).collect();
         assert_eq!(self.findings(), expected, "\n{}", self.stderr);
         let code = if expected.is_empty() { 0 } else { 1 + 2 * i32::from(expected.values().all(|level| *level == "warning")) };
@@ -219,7 +221,7 @@ impl Look {
 
     /// Exactly one message came to each of these channels, and each names all of this.
     #[track_caller]
-    pub(super) fn tells(&self, channels: &[&str], words: &[&str]) -> &Self {
+    pub(crate) fn tells(&self, channels: &[&str], words: &[&str]) -> &Self {
         let reached: Vec<&str> = self.messages.iter().map(|(channel, _)| *channel).collect();
         assert_eq!(reached, channels, "{:#?}\n{}", self.messages, self.stderr);
         for (channel, text) in &self.messages {
@@ -234,13 +236,13 @@ impl Look {
 
     /// Nobody heard anything.
     #[track_caller]
-    pub(super) fn is_quiet(&self) -> &Self {
+    pub(crate) fn is_quiet(&self) -> &Self {
         self.tells(&[], &[])
     }
 
     /// It took no longer than this.
     #[track_caller]
-    pub(super) fn within(&self, seconds: u64) -> &Self {
+    pub(crate) fn within(&self, seconds: u64) -> &Self {
         assert!(self.took < Duration::from_secs(seconds), "it took {:?}\n{}", self.took, self.stderr);
         self
     }

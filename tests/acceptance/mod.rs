@@ -3,10 +3,10 @@
 //! The lab is brought up by `tests/run`. Without it these tests are not run, and say so.
 
 mod health;
-mod lab;
+pub(crate) mod lab;
 mod logs;
 mod notices;
-mod systems;
+pub(crate) mod systems;
 
 /// A test for each system of the lab. Neighbours in the order of names are of different systems, which do not wait for each other.
 macro_rules! in_every_system {

@@ -3,41 +3,41 @@
 use std::sync::Mutex;
 
 /// A system of the lab.
-pub(super) struct System {
-    pub(super) name: &'static str,
-    pub(super) title: &'static str,
+pub(crate) struct System {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
     /// The service of the application.
-    pub(super) backend: &'static str,
+    pub(crate) backend: &'static str,
     /// The service of PostgreSQL, where something looks at its health.
-    pub(super) watched_postgres: Option<&'static str>,
+    pub(crate) watched_postgres: Option<&'static str>,
     /// The endpoints the application answers.
-    pub(super) endpoints: &'static [&'static str],
+    pub(crate) endpoints: &'static [&'static str],
     /// Those that tell of its health.
-    pub(super) health: &'static [&'static str],
+    pub(crate) health: &'static [&'static str],
     /// Those that ask the database, and the cache.
-    pub(super) need_database: &'static [&'static str],
-    pub(super) need_cache: &'static [&'static str],
-    pub(super) databases: &'static [&'static str],
+    pub(crate) need_database: &'static [&'static str],
+    pub(crate) need_cache: &'static [&'static str],
+    pub(crate) databases: &'static [&'static str],
     /// The logs that hold the application's file.
-    pub(super) logs: &'static [&'static str],
+    pub(crate) logs: &'static [&'static str],
     /// The channels of the sink its routes end in.
-    pub(super) critical: &'static [&'static str],
-    pub(super) warning: &'static [&'static str],
-    pub(super) recovery: &'static [&'static str],
+    pub(crate) critical: &'static [&'static str],
+    pub(crate) warning: &'static [&'static str],
+    pub(crate) recovery: &'static [&'static str],
     /// What 85 % of a disk are here.
-    pub(super) disk_at_85: &'static str,
+    pub(crate) disk_at_85: &'static str,
     /// One test at a time; whether nothing of it is broken.
-    pub(super) whole: Mutex<bool>,
+    pub(crate) whole: Mutex<bool>,
 }
 
 impl System {
     /// Whether it runs in containers, which know about health.
-    pub(super) fn in_containers(&self) -> bool {
+    pub(crate) fn in_containers(&self) -> bool {
         self.watched_postgres.is_some()
     }
 }
 
-pub(super) static AI_HUB: System = System {
+pub(crate) static AI_HUB: System = System {
     name: "ai-hub",
     title: "AI Hub",
     backend: "backend",
@@ -55,7 +55,7 @@ pub(super) static AI_HUB: System = System {
     whole: Mutex::new(false),
 };
 
-pub(super) static AI_NOTEBOOK: System = System {
+pub(crate) static AI_NOTEBOOK: System = System {
     name: "ai-notebook",
     title: "AI智能记事本",
     backend: "backend",
@@ -73,7 +73,7 @@ pub(super) static AI_NOTEBOOK: System = System {
     whole: Mutex::new(false),
 };
 
-pub(super) static EDUCATION: System = System {
+pub(crate) static EDUCATION: System = System {
     name: "education",
     title: "智能教育平台",
     backend: "education-api",
@@ -91,7 +91,7 @@ pub(super) static EDUCATION: System = System {
     whole: Mutex::new(false),
 };
 
-pub(super) static FIN_PRE_ASSIST: System = System {
+pub(crate) static FIN_PRE_ASSIST: System = System {
     name: "fin-pre-assist",
     title: "金融售前方案辅助编写系统",
     backend: "backend",
@@ -110,7 +110,7 @@ pub(super) static FIN_PRE_ASSIST: System = System {
     whole: Mutex::new(false),
 };
 
-pub(super) static FOOTBALL: System = System {
+pub(crate) static FOOTBALL: System = System {
     name: "football",
     title: "足球预测系统",
     backend: "app",
@@ -128,4 +128,4 @@ pub(super) static FOOTBALL: System = System {
     whole: Mutex::new(false),
 };
 
-pub(super) static ALL: [&System; 5] = [&AI_HUB, &AI_NOTEBOOK, &EDUCATION, &FIN_PRE_ASSIST, &FOOTBALL];
+pub(crate) static ALL: [&System; 5] = [&AI_HUB, &AI_NOTEBOOK, &EDUCATION, &FIN_PRE_ASSIST, &FOOTBALL];
