@@ -8,7 +8,6 @@ mod guard;
 mod keys;
 mod library;
 mod metrics;
-mod names;
 mod node;
 mod project;
 mod secret;

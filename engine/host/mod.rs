@@ -41,7 +41,7 @@ mod time;
 mod tls;
 
 pub use call::{Call, RhaiResultOf};
-pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
+pub(crate) use call::{OutOfTime, error_of, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
 pub(crate) use exec::kill_descendants;
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};

@@ -13,6 +13,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use x509_cert::der::Decode;
 
 use crate::error::{Error, Kind, Result};
+use crate::words;
 
 /// Whose word counts for the identity of a server.
 #[derive(Debug, Clone)]
@@ -146,7 +147,7 @@ pub(crate) fn in_words(error: &rustls::Error) -> String {
 fn presented_in_words(presented: &[String]) -> String {
     // rustls shows them as `DnsName("a.example")`.
     let names: Vec<String> = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name).to_owned()).collect();
-    if names.is_empty() { "no name".to_owned() } else { crate::host::list_in_words(&names) }
+    if names.is_empty() { "no name".to_owned() } else { words::list(&names) }
 }
 
 /// Reading the machine's bundle takes milliseconds, so it is read once per process.

@@ -7,7 +7,7 @@ use rhai::{Engine, FnAccess, FuncInfo};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Function, FunctionKind, MODULES, NeedObject, nearest};
+use crate::host::{Function, FunctionKind, MODULES, NeedObject};
 use crate::script::{Language, STDLIB, compile, language};
 
 /// A namespace of functions.
@@ -139,10 +139,9 @@ pub fn look_up(modules: &[ModuleEntry], name: &str) -> Result<Vec<ModuleEntry>> 
         .collect();
     let shorts: Vec<String> = names.iter().filter_map(|name| Some(name.split_once("::")?.1.to_owned())).collect();
     let error = Error::new(Kind::Usage, format!("there is no function or module `{name}`"));
-    Err(match nearest(name, names.iter().chain(&shorts)) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("`runbook docs` lists them; `runbook docs --search {name}` looks into the manuals")),
-    })
+    Err(error.suggest_or(name, names.iter().chain(&shorts), || {
+        format!("`runbook docs` lists them; `runbook docs --search {name}` looks into the manuals")
+    }))
 }
 
 /// The functions whose name or manual has this word.

@@ -26,8 +26,8 @@ use jiff::tz::TimeZone;
 use rhai::plugin::*;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::call::{list_in_words, nearest};
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
+use crate::words;
 
 /// What reading the output of a service needs instead of a file.
 const OUTPUT: &[(&str, &str)] = &[("docker", "logs"), ("systemd", "logs")];
@@ -287,9 +287,9 @@ fn named(call: &Call<'_>, name: &str) -> Result<log::Log> {
     }
     let Some(found) = system.logs.get(name) else {
         let known: Vec<String> = system.logs.keys().cloned().collect();
-        let hint = match nearest(name, &known) {
+        let hint = match words::nearest(name, &known) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("its logs are {}; a path begins with `/`", list_in_words(&known)),
+            None => format!("its logs are {}; a path begins with `/`", words::list(&known)),
         };
         return Err(Error::new(Kind::NotFound, format!("the system has no log `{name}`")).target(name).hint(hint));
     };
@@ -320,7 +320,7 @@ fn named(call: &Call<'_>, name: &str) -> Result<log::Log> {
 fn format_named(log: &str, name: &str) -> Result<format::Format> {
     format::Format::named(name).ok_or_else(|| {
         let known = format::Format::ALL.map(|format| format.name().to_owned());
-        Error::new(Kind::Config, format!("log `{log}`: unknown format `{name}`")).hint(format!("the formats are {}", list_in_words(&known)))
+        Error::new(Kind::Config, format!("log `{log}`: unknown format `{name}`")).hint(format!("the formats are {}", words::list(&known)))
     })
 }
 
