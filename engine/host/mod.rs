@@ -12,6 +12,7 @@ mod function;
 mod moment;
 mod options;
 pub mod permission;
+pub(crate) mod process;
 mod recorder;
 pub mod secrets;
 mod stop;
