@@ -23,6 +23,7 @@ pub use sqlite::{Health, Sqlite, sqlite_version};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
+use crate::words;
 
 /// Where a process stands, so that a dead one is not taken for a living one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -322,7 +323,7 @@ impl StateDir {
         let directory = self.run(number).join("files");
         let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("file `{name}` can not be kept"), error);
         write_private(&directory, name, content).map_err(|error| failed(&error))?;
-        let sha256 = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = words::hex(&Sha256::digest(content));
         Ok(Artefact { name: name.to_owned(), size: content.len() as u64, sha256 })
     }
 }
