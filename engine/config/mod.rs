@@ -22,9 +22,9 @@ pub use keys::{KEYS, Key, KeyKind};
 pub use library::{Found, Library, RUNBOOKS};
 pub use metrics::{METRICS, Metric};
 pub use project::{FILE, Flags, Origin, Project};
-pub use secret::SecretSource;
+pub use secret::{SecretSource, kept_secret};
 pub use settings::{Limits, Policy, Retention, Sandbox, Settings};
-pub use state::{state_dir, state_place};
+pub use state::state_place;
 pub use systems::{BUILTIN, Loaded, Problems, Systems};
 
 #[cfg(test)]

@@ -258,34 +258,32 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// The state directory at this path; made with mode 0700 when it is not there.
+    /// The state directory at this path, made when it is not there. It is its owner's alone.
     ///
     /// # Errors
     ///
-    /// `store`, when it can not be made, or others can read it.
+    /// `config` with the fix, when others can get at it, it belongs to somebody else or can not be made.
     pub fn open(root: &Path) -> Result<Self> {
         use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-        let failed = |error: &std::io::Error| {
-            Error::because(Kind::Store, format_args!("the state directory `{}` can not be made", root.display()), error)
+        let shown = root.display();
+        let failed = |error: std::io::Error| {
+            Error::because(Kind::Config, format_args!("no state directory at `{shown}`"), &error)
                 .hint("choose another one with RUNBOOK_STATE_DIR")
         };
-        if !root.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|error| failed(&error))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed)?;
+        let found = std::fs::metadata(root).map_err(failed)?;
+        let mode = found.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(Error::new(Kind::Config, format!("others can get at the state directory `{shown}` (mode {mode:04o})"))
+                .hint(format!("`chmod 700 {shown}`; in a unit file, `StateDirectoryMode=0700`")));
         }
-        let found = std::fs::metadata(root).map_err(|error| failed(&error))?;
-        if !found.is_dir() {
-            return Err(Error::new(Kind::Store, format!("the state directory `{}` is no directory", root.display())));
-        }
-        if found.mode() & 0o077 != 0 {
+        let me = rustix::process::geteuid().as_raw();
+        if found.uid() != me {
             return Err(Error::new(
-                Kind::Store,
-                format!("the state directory `{}` can be read by others (mode {:o})", root.display(), found.mode() & 0o777),
+                Kind::Config,
+                format!("the state directory `{shown}` belongs to user {}, not to user {me}", found.uid()),
             )
-            .hint(format!("chmod 700 {}", root.display())));
-        }
-        if found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Error::new(Kind::Store, format!("the state directory `{}` belongs to another user", root.display()))
-                .hint("choose another one with RUNBOOK_STATE_DIR"));
+            .hint("choose another one with RUNBOOK_STATE_DIR"));
         }
         Ok(Self { root: root.to_owned() })
     }
@@ -373,4 +371,32 @@ pub fn by_runbook(store: &dyn Store, limit: usize) -> Result<BTreeMap<String, Ve
         }
     }
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_state_directory_is_made_for_its_owner_alone_and_refused_when_others_can_get_at_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        StateDir::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert_eq!(error.kind, Kind::Config);
+        assert!(error.hints[0].starts_with("`chmod 700 "));
+    }
+
+    #[test]
+    fn a_file_is_no_state_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(StateDir::open(&path).unwrap_err().kind, Kind::Config);
+    }
 }
