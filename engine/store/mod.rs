@@ -73,6 +73,10 @@ pub struct Summary {
 /// Which runs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// Only the run of this number.
+    pub number: Option<u64>,
+    /// Only those whose identity begins like this.
+    pub id: Option<String>,
     /// Only of this runbook.
     pub runbook: Option<String>,
     /// Only for this system.
@@ -223,6 +227,9 @@ pub struct Tally {
     pub last_tried: Vec<Parcel>,
 }
 
+/// The shortest beginning of a UUID that may stand for it; what is shorter is a number.
+const SHORTEST_ID: usize = 8;
+
 /// The run a reference means: `12`, `#12`, `last`, `last:NAME`, or the beginning of a UUID.
 ///
 /// # Errors
@@ -235,12 +242,15 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
         let runbook = bare.strip_prefix("last:").map(str::to_owned);
         return store.list(&Filter { runbook, limit: 1, ..Filter::default() })?.pop().ok_or_else(missing);
     }
-    let number = bare.parse::<u64>().ok();
-    let mut found: Vec<Summary> = store
-        .list(&Filter::default())?
-        .into_iter()
-        .filter(|run| number == Some(run.run) || bare.len() >= 8 && run.id.to_string().starts_with(bare))
-        .collect();
+    if let Ok(number) = bare.parse()
+        && let Some(run) = store.list(&Filter { number: Some(number), ..Filter::default() })?.pop()
+    {
+        return Ok(run);
+    }
+    if bare.len() < SHORTEST_ID {
+        return Err(missing());
+    }
+    let mut found = store.list(&Filter { id: Some(bare.to_owned()), limit: 2, ..Filter::default() })?;
     match found.len() {
         1 => found.pop().ok_or_else(missing),
         0 => Err(missing()),
