@@ -15,6 +15,7 @@ pub mod permission;
 pub(crate) mod process;
 mod recorder;
 pub mod secrets;
+pub(crate) mod session;
 mod stop;
 pub(crate) mod trust;
 pub mod value;
