@@ -29,23 +29,25 @@ use crate::error::{Error, Kind, Result};
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 use crate::words;
 
-/// What reading the output of a service needs instead of a file.
-const OUTPUT: &[(&str, &str)] = &[("docker", "logs"), ("systemd", "logs")];
-
 /// The module `logs`.
 pub const MODULE: HostModule = HostModule {
     name: "logs",
     summary: "what logs say: reports, errors, requests, slow statements, within a time and over rotated parts",
     build: || exported_module!(api),
     functions: &[
-        Function::read("report").needs("fs", "read", 0).or_needs(OUTPUT).options::<report::ReportOptions>(),
-        Function::read("errors").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::ErrorOptions>(),
-        Function::read("grep").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::GrepOptions>(),
-        Function::read("count").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::CountOptions>(),
-        Function::read("tail").needs("fs", "read", 0).or_needs(OUTPUT),
-        Function::read("slow").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::SlowOptions>(),
+        reads("report").options::<report::ReportOptions>(),
+        reads("errors").options::<search::ErrorOptions>(),
+        reads("grep").options::<search::GrepOptions>(),
+        reads("count").options::<search::CountOptions>(),
+        reads("tail"),
+        reads("slow").options::<search::SlowOptions>(),
     ],
 };
+
+/// A function that reads a log: a file, or what a service writes.
+const fn reads(name: &'static str) -> Function {
+    Function::read(name).needs("fs", "read", 0).needs("docker", "logs", 0).needs("systemd", "logs", 0).one_is_enough()
+}
 
 #[export_module]
 mod api {
