@@ -2,6 +2,8 @@
 //!
 //! The tour, in reading order; a module uses those above it, never those below (a test holds the table):
 
+pub mod words;
+
 #[macro_use]
 pub mod error;
 pub mod model;

@@ -7,7 +7,7 @@ use crate::cli::Global;
 use crate::cli::exit;
 use crate::cli::render;
 use crate::cli::terminal::{Terminal, WARN, styled};
-use crate::config::{Environment, Flags, Library, Loaded, Problems, Project, state_dir};
+use crate::config::{Environment, Flags, Library, Loaded, Problems, Project, kept_secret, state_place};
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
 use crate::model::{Diagnostic, Module, System};
@@ -91,7 +91,7 @@ impl App {
 
     /// The state directory.
     pub(super) fn state(&self) -> Result<StateDir> {
-        StateDir::open(&state_dir(&self.environment)?)
+        StateDir::open(&state_place(&self.environment)?)
     }
 
     /// The store in it.
@@ -152,16 +152,5 @@ impl App {
 
 /// A secret that was set with `runbook secret set`; nothing when it was not.
 pub(super) fn stored_secret(state: &StateDir, name: &str) -> Result<Option<String>> {
-    use std::os::unix::fs::MetadataExt;
-    let path = state.secrets().join(name);
-    let about = match std::fs::metadata(&path) {
-        Ok(about) => about,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::because(Kind::Config, format_args!("secret `{name}`"), &error)),
-    };
-    if about.mode() & 0o077 != 0 {
-        return Err(Error::new(Kind::Config, format!("the file of secret `{name}` can be read by others"))
-            .hint(format!("chmod 600 {}", path.display())));
-    }
-    std::fs::read_to_string(&path).map(Some).map_err(|error| Error::because(Kind::Config, format_args!("secret `{name}`"), &error))
+    kept_secret(name, &state.secrets().join(name))
 }

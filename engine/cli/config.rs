@@ -9,7 +9,6 @@ use crate::cli::app::App;
 use crate::cli::terminal::{DIM, styled, table};
 use crate::config::{KEYS, Origin, Problems, Project};
 use crate::error::{Error, Kind, Result};
-use crate::host::nearest;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -70,10 +69,7 @@ fn is_unset(key: &str) -> bool {
 fn unknown(key: &str, settings: &BTreeMap<String, Setting>) -> Error {
     let error = Error::new(Kind::Usage, format!("there is no setting `{key}`"));
     let names: Vec<String> = KEYS.iter().map(|key| key.name.to_owned()).chain(settings.keys().cloned()).collect();
-    match nearest(key, &names) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint("`runbook config` lists them"),
-    }
+    error.suggest_or(key, &names, || "`runbook config` lists them")
 }
 
 fn listing(settings: &BTreeMap<&String, &Setting>, origins: bool) -> String {

@@ -42,7 +42,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         })
         .collect::<Result<Vec<_>>>()?;
     let since = args.since.map(|span| now() - SignedDuration::try_from(span.0).unwrap_or(SignedDuration::ZERO));
-    let filter = Filter { runbook: args.runbook, system: args.system, states, since, limit: args.limit };
+    let filter = Filter { runbook: args.runbook, system: args.system, states, since, limit: args.limit, ..Filter::default() };
     let runs = store.list(&filter)?;
     if app.json {
         app.answer_json(&runs)?;

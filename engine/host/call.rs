@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::host::{Access, Ctx, Gate, Mode, SecretText, frames, read_options, value};
 use crate::model::{Effect, EventKind, Intent, Outcome};
+use crate::words;
 
 /// The result of a host function; the alias shows as its plain type in the reference.
 pub type RhaiResultOf<T> = std::result::Result<T, Box<EvalAltResult>>;
@@ -65,11 +66,11 @@ impl<'a> Call<'a> {
         read_options(&Dynamic::from_map(options)).map_err(|wrong| {
             let mut error = if wrong.is_unknown_key() {
                 Error::new(Kind::Invalid, format!("unknown option `{}`", wrong.path))
-                    .hint(format!("the options are {}", list_in_words(&wrong.known)))
+                    .hint(format!("the options are {}", words::list(&wrong.known)))
             } else {
                 Error::new(Kind::Invalid, format!("option `{}`: {}", wrong.path, wrong.message))
             };
-            if let Some(near) = nearest(&wrong.path, &wrong.known) {
+            if let Some(near) = words::nearest(&wrong.path, &wrong.known) {
                 error = error.hint(format!("did you mean `{near}`?"));
             }
             self.fail(error)
@@ -229,22 +230,4 @@ fn stop_error(reason: &Dynamic) -> Error {
         Some(reason @ StopReason::Lost) => Error::new(Kind::Store, reason.message()),
         None => Error::new(Kind::Timeout, "it took longer than it may"),
     }
-}
-
-/// `` `a`, `b` and `c` ``.
-pub(crate) fn list_in_words(names: &[String]) -> String {
-    match names {
-        [] => "none".to_owned(),
-        [one] => format!("`{one}`"),
-        [most @ .., last] => {
-            let most: Vec<_> = most.iter().map(|name| format!("`{name}`")).collect();
-            format!("{} and `{last}`", most.join(", "))
-        }
-    }
-}
-
-/// The known name that was probably meant.
-pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n String>) -> Option<&'n str> {
-    let close = |candidate: &&String| strsim::damerau_levenshtein(name, candidate) <= 1 + name.len() / 4;
-    known.into_iter().filter(close).min_by_key(|candidate| strsim::damerau_levenshtein(name, candidate)).map(String::as_str)
 }

@@ -2,20 +2,18 @@
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::host::process::Stat;
 use crate::store::ProcessId;
 
 /// This process.
 pub fn me() -> ProcessId {
     let pid = std::process::id();
-    ProcessId { pid, started: started(pid).unwrap_or(0) }
+    ProcessId { pid, started: Stat::of(pid).map_or(0, |process| process.started) }
 }
 
 /// Whether a process still runs, and is not another one that got its number.
 pub fn is_alive(process: ProcessId) -> bool {
-    let fields = fields(process.pid).unwrap_or_default();
-    // One that ended and was not collected by its parent still has its number, and does nothing.
-    let is_over = fields.first().is_none_or(|state| matches!(state.as_str(), "Z" | "X"));
-    !is_over && started_of(&fields) == Some(process.started)
+    Stat::of(process.pid).is_some_and(|found| !found.is_over() && found.started == process.started)
 }
 
 /// Asks a process to end (SIGTERM); nothing happens when it is gone already.
@@ -38,22 +36,6 @@ pub fn terminate(process: ProcessId) -> std::io::Result<()> {
         Err(rustix::io::Errno::SRCH) => Ok(()),
         result => result.map_err(Into::into),
     }
-}
-
-/// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
-fn started(pid: u32) -> Option<u64> {
-    started_of(&fields(pid)?)
-}
-
-fn started_of(fields: &[String]) -> Option<u64> {
-    fields.get(19)?.parse().ok()
-}
-
-/// The fields of `/proc/PID/stat` after the name, which may itself hold blanks and brackets.
-fn fields(pid: u32) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = text.rsplit_once(')')?;
-    Some(rest.split_whitespace().map(str::to_owned).collect())
 }
 
 /// The memory a process holds, in bytes.

@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use rhai::{AST, ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, Position, Scope, Shared, Stmt};
 
 use crate::error::{Error, Kind, Place, Result};
-use crate::host::nearest;
 use crate::script::compile;
 
 /// The modules of the stdlib: import path and text.
@@ -85,12 +84,10 @@ fn follow(
             continue;
         }
         let text = stdlib(&path).map(str::to_owned).or_else(|| find(&path)).ok_or_else(|| {
-            let names: Vec<String> = STDLIB.iter().map(|(name, _)| (*name).to_owned()).collect();
             let error = Error::new(Kind::Script, format!("there is no module `{path}`")).at(place).code("RB1008");
-            match nearest(&path, &names) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("a module of your own is `{path}.rhai` in the runbook directory")),
-            }
+            error.suggest_or(&path, STDLIB.iter().map(|(name, _)| *name), || {
+                format!("a module of your own is `{path}.rhai` in the runbook directory")
+            })
         })?;
         let module = compile(&path, &text)?;
         modules.insert(path.clone(), text);

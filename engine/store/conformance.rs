@@ -129,6 +129,9 @@ fn runs_are_listed_newest_first_and_filtered() {
         assert_eq!(find(store, "#1").unwrap().run, 1);
         let id = store.list(&Filter::default()).unwrap()[0].id.to_string();
         assert_eq!(find(store, &id).unwrap().run, 3);
+        assert_eq!(find(store, &id[..id.len() - 1]).unwrap().run, 3);
+        // Too short to stand for an identity, whatever begins like this.
+        assert!(find(store, "0a").unwrap_err().message.starts_with("there is no run"));
         assert_eq!(find(store, "99").unwrap_err().kind, Kind::Usage);
     });
 }

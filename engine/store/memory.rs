@@ -81,7 +81,9 @@ impl Store for Memory {
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         let inner = self.lock();
         let wanted = |run: &Run| {
-            filter.runbook.as_ref().is_none_or(|name| *name == run.runbook)
+            filter.number.is_none_or(|number| number == run.run)
+                && filter.id.as_ref().is_none_or(|beginning| run.id.to_string().starts_with(beginning))
+                && filter.runbook.as_ref().is_none_or(|name| *name == run.runbook)
                 && filter.system.as_ref().is_none_or(|name| Some(name) == run.system.as_ref())
                 && (filter.states.is_empty() || filter.states.contains(&run.status))
                 && filter.since.is_none_or(|since| run.started >= since)

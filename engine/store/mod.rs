@@ -23,6 +23,7 @@ pub use sqlite::{Health, Sqlite, sqlite_version};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
+use crate::words;
 
 /// Where a process stands, so that a dead one is not taken for a living one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +73,10 @@ pub struct Summary {
 /// Which runs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// Only the run of this number.
+    pub number: Option<u64>,
+    /// Only those whose identity begins like this.
+    pub id: Option<String>,
     /// Only of this runbook.
     pub runbook: Option<String>,
     /// Only for this system.
@@ -222,6 +227,9 @@ pub struct Tally {
     pub last_tried: Vec<Parcel>,
 }
 
+/// The shortest beginning of a UUID that may stand for it; what is shorter is a number.
+const SHORTEST_ID: usize = 8;
+
 /// The run a reference means: `12`, `#12`, `last`, `last:NAME`, or the beginning of a UUID.
 ///
 /// # Errors
@@ -234,12 +242,15 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
         let runbook = bare.strip_prefix("last:").map(str::to_owned);
         return store.list(&Filter { runbook, limit: 1, ..Filter::default() })?.pop().ok_or_else(missing);
     }
-    let number = bare.parse::<u64>().ok();
-    let mut found: Vec<Summary> = store
-        .list(&Filter::default())?
-        .into_iter()
-        .filter(|run| number == Some(run.run) || bare.len() >= 8 && run.id.to_string().starts_with(bare))
-        .collect();
+    if let Ok(number) = bare.parse()
+        && let Some(run) = store.list(&Filter { number: Some(number), ..Filter::default() })?.pop()
+    {
+        return Ok(run);
+    }
+    if bare.len() < SHORTEST_ID {
+        return Err(missing());
+    }
+    let mut found = store.list(&Filter { id: Some(bare.to_owned()), limit: 2, ..Filter::default() })?;
     match found.len() {
         1 => found.pop().ok_or_else(missing),
         0 => Err(missing()),
@@ -257,34 +268,32 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// The state directory at this path; made with mode 0700 when it is not there.
+    /// The state directory at this path, made when it is not there. It is its owner's alone.
     ///
     /// # Errors
     ///
-    /// `store`, when it can not be made, or others can read it.
+    /// `config` with the fix, when others can get at it, it belongs to somebody else or can not be made.
     pub fn open(root: &Path) -> Result<Self> {
         use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-        let failed = |error: &std::io::Error| {
-            Error::because(Kind::Store, format_args!("the state directory `{}` can not be made", root.display()), error)
+        let shown = root.display();
+        let failed = |error: std::io::Error| {
+            Error::because(Kind::Config, format_args!("no state directory at `{shown}`"), &error)
                 .hint("choose another one with RUNBOOK_STATE_DIR")
         };
-        if !root.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|error| failed(&error))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed)?;
+        let found = std::fs::metadata(root).map_err(failed)?;
+        let mode = found.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(Error::new(Kind::Config, format!("others can get at the state directory `{shown}` (mode {mode:04o})"))
+                .hint(format!("`chmod 700 {shown}`; in a unit file, `StateDirectoryMode=0700`")));
         }
-        let found = std::fs::metadata(root).map_err(|error| failed(&error))?;
-        if !found.is_dir() {
-            return Err(Error::new(Kind::Store, format!("the state directory `{}` is no directory", root.display())));
-        }
-        if found.mode() & 0o077 != 0 {
+        let me = rustix::process::geteuid().as_raw();
+        if found.uid() != me {
             return Err(Error::new(
-                Kind::Store,
-                format!("the state directory `{}` can be read by others (mode {:o})", root.display(), found.mode() & 0o777),
+                Kind::Config,
+                format!("the state directory `{shown}` belongs to user {}, not to user {me}", found.uid()),
             )
-            .hint(format!("chmod 700 {}", root.display())));
-        }
-        if found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Error::new(Kind::Store, format!("the state directory `{}` belongs to another user", root.display()))
-                .hint("choose another one with RUNBOOK_STATE_DIR"));
+            .hint("choose another one with RUNBOOK_STATE_DIR"));
         }
         Ok(Self { root: root.to_owned() })
     }
@@ -322,7 +331,7 @@ impl StateDir {
         let directory = self.run(number).join("files");
         let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("file `{name}` can not be kept"), error);
         write_private(&directory, name, content).map_err(|error| failed(&error))?;
-        let sha256 = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = words::hex(&Sha256::digest(content));
         Ok(Artefact { name: name.to_owned(), size: content.len() as u64, sha256 })
     }
 }
@@ -372,4 +381,32 @@ pub fn by_runbook(store: &dyn Store, limit: usize) -> Result<BTreeMap<String, Ve
         }
     }
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_state_directory_is_made_for_its_owner_alone_and_refused_when_others_can_get_at_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        StateDir::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert_eq!(error.kind, Kind::Config);
+        assert!(error.hints[0].starts_with("`chmod 700 "));
+    }
+
+    #[test]
+    fn a_file_is_no_state_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(StateDir::open(&path).unwrap_err().kind, Kind::Config);
+    }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli::app::App;
 use crate::cli::secret;
 use crate::cli::terminal::{DIM, styled, table};
-use crate::config::{Problems, Project, state_dir};
+use crate::config::{Problems, Project};
 use crate::error::Error;
 use crate::model::system::Manager;
 use crate::model::{Level, Size, System};
@@ -92,7 +92,7 @@ fn examine(app: &App) -> Vec<Finding> {
             Vec::new()
         }
     };
-    match state_dir(&app.environment).and_then(|path| StateDir::open(&path)) {
+    match app.state() {
         Ok(state) => findings.extend(state_findings(&state)),
         Err(error) => findings.push(Finding::of("state", &error)),
     }

@@ -27,7 +27,7 @@ use serde_json::Value;
 pub use client::{Preview, Receipt, Refusal, Retry, deliver, kind_of, preview};
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Answer, Call, Function, HostModule, Question, RhaiResultOf, nearest, value};
+use crate::host::{Access, Answer, Call, Function, HostModule, Question, RhaiResultOf, value};
 use crate::model::system::Contact;
 use crate::model::{Effect, Message, Urgency};
 
@@ -341,10 +341,11 @@ fn contact(call: &Call<'_>, name: &str) -> RhaiResultOf<Contact> {
         return Ok(contact.clone());
     }
     let error = Error::new(Kind::NotFound, format!("system `{}` has no contact or route `{name}`", system.name)).target(name);
-    Err(call.fail(match nearest(name, system.contacts.keys().chain(system.routes.keys())) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint("name it in the system file: `[contacts.NAME]`, `[routes]`"),
-    }))
+    Err(call.fail(error.suggest_or(
+        name,
+        system.contacts.keys().chain(system.routes.keys()),
+        || "name it in the system file: `[contacts.NAME]`, `[routes]`",
+    )))
 }
 
 fn message(call: &Call<'_>, map: &Map, level: Option<Urgency>) -> RhaiResultOf<Message> {

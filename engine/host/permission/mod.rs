@@ -30,8 +30,8 @@ pub(crate) use network::without_secrets;
 pub use words::in_words;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::call::{list_in_words, nearest};
 use crate::model::System;
+use crate::words::list;
 
 /// How the objects of a section are written and compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,12 +87,7 @@ const LABEL: &str = "label:";
 /// `invalid`, with the section that was probably meant.
 pub fn section(name: &str) -> Result<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name).ok_or_else(|| {
-        let names: Vec<String> = SECTIONS.iter().map(|section| section.name.to_owned()).collect();
-        let error = Error::new(Kind::Invalid, format!("unknown permission section `{name}`"));
-        match nearest(name, &names) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("the sections are {}", list_in_words(&names))),
-        }
+        Error::new(Kind::Invalid, format!("unknown permission section `{name}`")).suggest(name, SECTIONS.iter().map(|section| section.name))
     })
 }
 
@@ -409,8 +404,7 @@ fn split_entry(section: &Section, text: &str) -> (String, String) {
 
 fn unknown_verb(section: &Section, verb: &str) -> Error {
     let verbs: Vec<String> = section.verbs.iter().map(|&verb| verb.to_owned()).collect();
-    Error::new(Kind::Invalid, format!("allow.{}: unknown verb `{verb}`", section.name))
-        .hint(format!("the verbs are {}", list_in_words(&verbs)))
+    Error::new(Kind::Invalid, format!("allow.{}: unknown verb `{verb}`", section.name)).hint(format!("the verbs are {}", list(&verbs)))
 }
 
 fn grant(section: &Section, verb: &str, object: &str, networks: Networks) -> Result<Grant> {

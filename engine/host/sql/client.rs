@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use tokio_postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::session::{self, Ping};
 use crate::host::sql::cell::{self, Numeric, Raw};
 use crate::host::sql::param::{self, Param};
 use crate::host::sql::{fault, statement, tls};
@@ -156,9 +157,7 @@ impl Pool {
 
     /// Does the work within the time a statement may take and a login needs.
     async fn within<T>(&self, limit: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let done = tokio::time::timeout(CONNECT + limit.0 + GRACE, work).await;
-        done.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, format!("`{}` gave no answer within {limit}", self.address))))
-            .map_err(|error| error.target(&self.name))
+        session::within(&self.address, limit, CONNECT + GRACE, work).await.map_err(|error| error.target(&self.name))
     }
 }
 
@@ -222,7 +221,7 @@ impl Lease {
         let fault = self.pool.fault(error, sql);
         match error.as_db_error() {
             Some(_) => fault,
-            None => fault.permanent().hint("whether it took effect is not known: look before it is run again"),
+            None => session::in_doubt(fault),
         }
     }
 }
@@ -351,34 +350,13 @@ fn millis(limit: Span) -> u128 {
     limit.0.as_millis().clamp(1, i32::MAX as u128)
 }
 
-/// Whether a database lets one in.
-#[derive(Debug, Serialize)]
-pub(super) struct Ping {
-    ok: bool,
-    ms: u64,
-    problem: Option<String>,
-    kind: Option<Kind>,
-    hint: Option<String>,
-}
-
 /// Logs in anew and asks for `1`; what fails is the answer, not an error.
 pub(super) async fn ping(pool: &Pool, options: &PingOptions) -> Ping {
-    let limit = options.timeout.unwrap_or(Span(CONNECT));
-    let started = Instant::now();
     let knocking = async {
         let client = pool.login().await?;
         client.batch_execute("SELECT 1").await.map_err(|error| pool.fault(&error, ""))
     };
-    let done = tokio::time::timeout(limit.0, knocking).await;
-    let done = done.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, format!("`{}` does not answer within {limit}", pool.address))));
-    let error = done.err();
-    Ping {
-        ok: error.is_none(),
-        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        kind: error.as_ref().map(|error| error.kind),
-        hint: error.as_ref().and_then(|error| error.hints.first().cloned()),
-        problem: error.map(|error| error.message),
-    }
+    Ping::of(&pool.address, options.timeout.unwrap_or(Span(CONNECT)), knocking).await
 }
 
 /// What server it is.

@@ -18,7 +18,7 @@ use rhai::{Array, Map};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Call, Ctx, Function, HostModule, RhaiResultOf, Secret, SecretText, list_in_words, nearest, value};
+use crate::host::{Access, Call, Ctx, Function, HostModule, RhaiResultOf, Secret, SecretText, value};
 use crate::model::Effect;
 use client::{ChangeOptions, Databases, PingOptions, Pool, ReadOptions, Statement, Table};
 use param::Param;
@@ -359,12 +359,8 @@ fn pool(call: &Call<'_>, verb: &str, name: &str) -> RhaiResultOf<Arc<Pool>> {
 fn described(ctx: &Ctx, name: &str) -> Result<Pool> {
     let system = ctx.system();
     let Some(database) = system.databases.get(name) else {
-        let known: Vec<String> = system.databases.keys().cloned().collect();
         let error = Error::new(Kind::NotFound, format!("system `{}` has no database `{name}`", system.name));
-        return Err(match nearest(name, &known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("its databases are {}", list_in_words(&known))),
-        });
+        return Err(error.suggest(name, system.databases.keys()));
     };
     let password = database.password.as_deref().map(|password| ctx.secrets().reveal(password)).transpose()?;
     Pool::new(name, database, password.as_deref(), &format!("runbook/{}", ctx.run().number))

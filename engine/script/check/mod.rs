@@ -23,6 +23,7 @@ use crate::script::check::calls::Calls;
 use crate::script::check::text::Text;
 use crate::script::check::walk::Walk;
 use crate::script::{Language, MAX_SOURCE, Script, compile, diagnose, header, resolver, stdlib};
+use crate::words;
 
 /// The most findings that are told; a broken script needs no more.
 const MOST: usize = 200;
@@ -177,7 +178,7 @@ fn near<'n>(name: &str, candidates: impl IntoIterator<Item = &'n String>) -> Opt
     if name.len() > LONGEST_NAME {
         return None;
     }
-    crate::host::nearest(name, candidates.into_iter().filter(|candidate| candidate.len().abs_diff(name.len()) <= 1 + name.len() / 4))
+    words::nearest(name, candidates)
 }
 
 /// What was found so far.

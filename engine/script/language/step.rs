@@ -10,10 +10,9 @@ use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext, Native
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Place};
-use crate::host::{
-    Call, Ctx, Gate, OptionError, OutOfTime, RhaiResultOf, StopReason, error_of, frames, list_in_words, nearest, read_options, value,
-};
+use crate::host::{Call, Ctx, Gate, OptionError, OutOfTime, RhaiResultOf, StopReason, error_of, frames, read_options, value};
 use crate::model::{Check, EventKind, Intent, Level, Limit, Outcome, Span};
+use crate::words;
 
 /// The payload of `finish()`.
 #[derive(Debug, Clone, Copy)]
@@ -293,9 +292,9 @@ fn limits(call: &Call<'_>, options: &CheckOptions) -> RhaiResultOf<(Option<Limit
         None => {
             let names: Vec<String> = thresholds.keys().cloned().collect();
             let error = Error::new(Kind::Invalid, format!("system `{}` has no threshold `{metric}`", call.ctx().system().name)).hint(
-                match nearest(metric, &names) {
+                match words::nearest(metric, &names) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it has {}", list_in_words(&names)),
+                    None => format!("it has {}", words::list(&names)),
                 },
             );
             Err(call.fail(error))

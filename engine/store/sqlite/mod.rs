@@ -262,6 +262,14 @@ impl Store for Sqlite {
             values.push(value);
             sql.push_str(&format!(" AND {condition} ?{}", values.len()));
         };
+        if let Some(number) = filter.number {
+            add("number =", number.to_string());
+        }
+        if let Some(beginning) = &filter.id {
+            // A range, so that the index is used; `~` comes after all that is in an id.
+            add("id >=", beginning.clone());
+            add("id <", format!("{beginning}~"));
+        }
         if let Some(runbook) = &filter.runbook {
             add("runbook =", runbook.clone());
         }
