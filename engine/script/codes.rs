@@ -227,6 +227,14 @@ pub const CODES: &[Code] = &[
         "try { log(\"a\"); } catch (e) { log(e.message); throw; }",
     ),
     code(
+        "RB1117",
+        "a text in backticks has a backslash escape",
+        "In backticks a backslash is a backslash: `\\n` prints as the two signs it is. Texts in double quotes know `\\n`, `\\t` and `\\r`; texts in \
+         backticks go over several lines as they are written. A text with other backslashes is taken for a pattern and not looked at.",
+        "log(`one\\ntwo`);",
+        "log(\"one\\ntwo\");",
+    ),
+    code(
         "RB1120",
         "a step changes an outer variable",
         "When a run is resumed, the steps that are done are not run again: their values come from the journal, and changes of outer variables would be \

@@ -189,6 +189,7 @@ struct Findings {
     aside: Option<Diagnostic>,
     is_muted: bool,
     suggestions: usize,
+    looks: usize,
     used_params: BTreeSet<String>,
     used_globals: BTreeSet<(String, String)>,
 }
@@ -220,6 +221,15 @@ impl Findings {
         }
         self.found.push(finding);
         Finding(self.found.last_mut().expect("a finding was pushed above"))
+    }
+
+    /// The letter at a place of a text; none once many were looked at, each of which takes a while.
+    fn looks_at(&mut self, text: &Text, at: Position) -> Option<char> {
+        self.looks += 1;
+        if self.looks > MOST {
+            return None;
+        }
+        text.source.lines().nth(at.line()?.checked_sub(1)?)?.chars().nth(at.position()?.checked_sub(1)?)
     }
 
     /// The known name that was probably meant; none once many names were wrong.
