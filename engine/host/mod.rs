@@ -49,7 +49,7 @@ pub(crate) use exec::kill_descendants;
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
 pub use moment::Moment;
 pub(crate) use options::type_in_words;
-pub use options::{OptionError, read_options};
+pub use options::{Number, OptionError, read_options};
 pub use permission::{Access, Permissions};
 pub use recorder::{Answer, Gate, Question, Recorder, Refusing};
 pub use secrets::{Secret, SecretText, Secrets};

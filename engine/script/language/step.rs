@@ -10,7 +10,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, Map, NativeCallContext, Native
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Place};
-use crate::host::{Call, Ctx, Gate, OptionError, OutOfTime, RhaiResultOf, StopReason, error_of, frames, read_options, value};
+use crate::host::{Call, Ctx, Gate, Number, OptionError, OutOfTime, RhaiResultOf, StopReason, error_of, frames, read_options, value};
 use crate::model::{Check, EventKind, Intent, Level, Limit, Outcome, Span};
 use crate::words;
 
@@ -199,32 +199,6 @@ struct LimitOption {
     warn: Option<Number>,
     alarm: Option<Number>,
     below: bool,
-}
-
-/// A number as people write it, with a point or without.
-#[derive(Debug, Clone, Copy)]
-struct Number(f64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyNumber;
-        impl serde::de::Visitor<'_> for AnyNumber {
-            type Value = Number;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number")
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
-                Ok(Number(number))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
-                Ok(Number(number as f64))
-            }
-        }
-        deserializer.deserialize_any(AnyNumber)
-    }
 }
 
 /// What a closure may answer in full.
