@@ -17,12 +17,15 @@ pub struct Effect {
     /// Whether it can be taken back.
     #[serde(default)]
     pub reversible: bool,
+    /// Whether the world is as wanted already, so that nothing changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
 }
 
 impl Effect {
     /// An effect of this function on this target.
     pub fn new(function: &str, target: impl Into<String>, summary: impl Into<String>) -> Self {
-        Self { function: function.to_owned(), target: target.into(), summary: summary.into(), diff: None, reversible: false }
+        Self { function: function.to_owned(), target: target.into(), summary: summary.into(), diff: None, reversible: false, idle: false }
     }
 
     /// Says that it can be taken back.

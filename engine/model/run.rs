@@ -192,9 +192,9 @@ impl Run {
         }
     }
 
-    /// How many effects its steps had.
+    /// How much its steps changed.
     pub fn changes(&self) -> usize {
-        self.steps.iter().map(|step| step.effects.len()).sum()
+        self.steps.iter().map(Step::changes).sum()
     }
 
     /// Applies one event; the only way a run changes. An event that can not follow is a defect.

@@ -47,6 +47,13 @@ pub struct Step {
     pub error: Option<Error>,
 }
 
+impl Step {
+    /// How many of its effects changed something.
+    pub fn changes(&self) -> usize {
+        self.effects.iter().filter(|effect| !effect.idle).count()
+    }
+}
+
 /// What a step declares before it starts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -59,7 +59,7 @@ pub struct Summary {
     pub ended: Option<Timestamp>,
     /// From start to end; 0 while it runs.
     pub duration_ms: u64,
-    /// How many effects it had.
+    /// How much it changed.
     pub changes: u64,
     /// The worst answer of its checks.
     pub level: Level,
