@@ -59,7 +59,7 @@ impl Server {
     /// The server a system file describes; `label` is how its client list shows the connection.
     pub(super) fn new(name: &str, cache: &Cache, password: Option<String>, label: String) -> Result<Self> {
         let host = if cache.host.is_empty() { "localhost" } else { &cache.host };
-        let port = if cache.port == 0 { 6379 } else { cache.port };
+        let port = cache.port;
         let address = if cache.tls {
             // The library asks the process for its cryptography.
             let _provider = trust::provider();

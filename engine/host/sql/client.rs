@@ -22,6 +22,7 @@ use crate::host::sql::param::{self, Param};
 use crate::host::sql::{fault, statement, tls};
 use crate::model::system::Database;
 use crate::model::{Size, Span};
+use crate::words;
 
 /// How to read.
 #[derive(Debug, Default, Deserialize)]
@@ -94,7 +95,7 @@ impl Pool {
     /// A pool without a session yet.
     pub(super) fn new(name: &str, database: &Database, password: Option<&str>, application: &str) -> Result<Self> {
         let host = if database.host.is_empty() { "localhost" } else { &database.host };
-        let port = if database.port == 0 { 5432 } else { database.port };
+        let port = database.port;
         let (mode, tls) = tls::connector(database)?;
         let mut config = Config::new();
         config.host(host).port(port).user(&database.user).dbname(&database.name).ssl_mode(mode);
@@ -197,7 +198,7 @@ impl Lease {
         while let Some(row) = stream.try_next().await.map_err(fault)? {
             bytes += row.raw_size_bytes() as u64;
             if table.rows.len() == most_rows {
-                return Err(Error::new(Kind::Limit, format!("more than {most_rows} rows"))
+                return Err(Error::new(Kind::Limit, format!("more than {}", words::count(most_rows, "row")))
                     .hint("ask for fewer with `LIMIT`, let the server count or add up, or raise the option `max_rows`"));
             }
             if bytes > most_bytes {
@@ -288,7 +289,7 @@ impl Table {
     /// The only value.
     pub(super) fn value(self) -> Result<Value> {
         if self.columns.len() != 1 {
-            return Err(Error::new(Kind::Invalid, format!("{} columns where one was expected", self.columns.len())));
+            return Err(Error::new(Kind::Invalid, format!("{} where one was expected", words::count(self.columns.len(), "column"))));
         }
         Ok(self.one()?.into_iter().next().map_or(Value::Null, |(_, value)| value))
     }

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::model::Span;
 
 /// A PostgreSQL database.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
     /// The host.
     pub host: String,
-    /// The port.
+    /// The port; 5432 when absent.
     pub port: u16,
     /// The name of the database.
     pub name: String,
@@ -36,13 +36,30 @@ pub struct Database {
     pub tables: Vec<String>,
 }
 
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            port: 5432,
+            name: String::new(),
+            user: String::new(),
+            password: None,
+            tls: String::new(),
+            ca: None,
+            service: None,
+            max_connections: None,
+            tables: Vec::new(),
+        }
+    }
+}
+
 /// A Redis server.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
     /// The host.
     pub host: String,
-    /// The port.
+    /// The port; 6379 when absent.
     pub port: u16,
     /// The number of the database.
     pub database: u16,
@@ -60,6 +77,12 @@ pub struct Cache {
     /// The memory it may use, as documented.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<String>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { host: String::new(), port: 6379, database: 0, user: None, password: None, tls: false, service: None, max_memory: None }
+    }
 }
 
 /// Where backups go and how long they stay.
