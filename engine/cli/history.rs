@@ -9,6 +9,7 @@ use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunState, Span};
 use crate::store::{Filter, Store, Summary};
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -88,7 +89,7 @@ fn sum(runs: &[Summary]) -> String {
             counts.push(format!("{number} {}", state.name()));
         }
     }
-    format!("{} runs: {}{median}{p95}", runs.len(), counts.join(", "))
+    format!("{}: {}{median}{p95}", words::count(runs.len(), "run"), counts.join(", "))
 }
 
 /// How long ago something was: `12 min ago`, `3 d ago`.

@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::cli::report::visible;
 use crate::cli::terminal::{DIM, STRONG, Terminal, styled};
 use crate::model::{Event, EventKind, Level, Outcome, Run, Span};
+use crate::words;
 
 /// The live part of a terminal.
 pub(super) struct Live {
@@ -65,7 +66,7 @@ impl Live {
                     bar.enable_steady_tick(Duration::from_millis(100));
                     bar
                 });
-                bar.set_message(format!("{} checks answered", run.checks.len()));
+                bar.set_message(format!("{} answered", words::count(run.checks.len(), "check")));
             }
             EventKind::Started | EventKind::Output { .. } | EventKind::Ended { .. } => {}
         }

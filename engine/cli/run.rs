@@ -22,6 +22,7 @@ use crate::model::{Danger, Diagnostic, Event, Level, Run, RunState, Span, System
 use crate::run::{Limits, Request, Supervisor, Worker};
 use crate::script::{Script, check, check_params};
 use crate::store::StateDir;
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -204,7 +205,7 @@ fn nagios(run: &Run) -> String {
         .collect();
     let said = match (&run.error, bad.as_slice()) {
         (Some(error), _) => error.message.clone(),
-        (None, []) => format!("{} checks", run.checks.len()),
+        (None, []) => words::count(run.checks.len(), "check"),
         (None, bad) => bad.join(", "),
     };
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::model::system::Manager;
 use crate::model::{Level, Size, System};
 use crate::store::{Health, Sqlite, StateDir, Store, Tally, sqlite_version};
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
@@ -73,10 +74,9 @@ fn row(finding: &Finding, app: &App) -> Vec<String> {
 
 fn sum(findings: &[Finding]) -> String {
     let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
-    let of = |number: usize, one: &str| if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") };
     match (count(Level::Critical), count(Level::Warning)) {
         (0, 0) => "this machine is fit".to_owned(),
-        (errors, warnings) => format!("{}, {}", of(errors, "error"), of(warnings, "warning")),
+        (errors, warnings) => format!("{}, {}", words::count(errors, "error"), words::count(warnings, "warning")),
     }
 }
 

@@ -276,12 +276,11 @@ enum Resolved<'a> {
 fn numbers_in_words(numbers: &[usize]) -> String {
     match numbers {
         [] => "no dot before it".to_owned(),
-        [1] => "1 argument".to_owned(),
         [0] => "no arguments".to_owned(),
-        [one] => format!("{one} arguments"),
+        [one] => words::count(*one, "argument"),
         [most @ .., last] => {
             let most: Vec<String> = most.iter().map(ToString::to_string).collect();
-            format!("{} or {last} argument{}", most.join(", "), if *last == 1 { "" } else { "s" })
+            format!("{} or {}", most.join(", "), words::count(*last, "argument"))
         }
     }
 }
