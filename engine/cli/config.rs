@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::cli::app::App;
 use crate::cli::terminal::{DIM, styled, table};
-use crate::config::{KEYS, Origin, Problems, Project};
+use crate::config::{KEYS, KeyKind, Origin, Problems, Project};
 use crate::error::{Error, Kind, Result};
+use crate::model::Size;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -39,7 +40,9 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     match chosen.iter().next() {
         None => app.terminal.say("it is not set, and has no default"),
         // A script that asks for one key wants its value and nothing else.
-        Some((name, setting)) if args.key.as_ref() == Some(name) && !args.origins => app.terminal.answer(&bare(&setting.value)),
+        Some((name, setting)) if args.key.as_ref() == Some(name) && !args.origins => {
+            app.terminal.answer(written(name, &setting.value).trim_matches('"'))
+        }
         Some(_) => app.terminal.answer(&listing(&chosen, args.origins)),
     }
     Ok(0)
@@ -75,11 +78,16 @@ fn unknown(key: &str, settings: &BTreeMap<String, Setting>) -> Error {
 fn listing(settings: &BTreeMap<&String, &Setting>, origins: bool) -> String {
     let row = |(name, setting): (&&String, &&Setting)| {
         let origin = if origins { styled(DIM, format!("# {}", setting.origin)) } else { String::new() };
-        vec![format!("{name} = {}", setting.value), origin]
+        vec![format!("{name} = {}", written(name, &setting.value)), origin]
     };
     table(&settings.iter().map(row).collect::<Vec<_>>())
 }
 
-fn bare(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// A value as one writes it in `runbook.toml`.
+fn written(name: &str, value: &Value) -> String {
+    let is_size = KEYS.iter().any(|key| key.name == name && key.kind == KeyKind::Size);
+    match value.as_u64().filter(|_| is_size) {
+        Some(bytes) => format!("\"{}\"", Size(bytes).exact()),
+        None => value.to_string(),
+    }
 }

@@ -38,7 +38,7 @@ impl Plain {
                 };
                 let again = if step.attempt > 1 { format!(", try {}", step.attempt) } else { String::new() };
                 let why = step.error.as_ref().map(|error| format!(" {}", error.message)).unwrap_or_default();
-                let changes = if step.effects.is_empty() { String::new() } else { format!(" changed={}", step.effects.len()) };
+                let changes = if step.changes() == 0 { String::new() } else { format!(" changed={}", step.changes()) };
                 self.line(event.at, &format!("{symbol} {} ({}{again}){changes}{why}", step.key, Span::millis(*duration_ms)));
             }
             EventKind::Effect { effect, .. } => self.line(event.at, &format!("  {}", effect.summary)),
@@ -65,7 +65,7 @@ impl Plain {
 }
 
 /// The zone of this machine. `TimeZone::system` would first read the names of all zones there are.
-fn zone_of_machine() -> TimeZone {
+pub(super) fn zone_of_machine() -> TimeZone {
     let file = || TimeZone::tzif("local", &std::fs::read("/etc/localtime").ok()?).ok();
     let named = std::env::var_os("TZ").is_some();
     if named { None } else { file() }.unwrap_or_else(TimeZone::system)

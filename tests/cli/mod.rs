@@ -12,3 +12,4 @@ mod log;
 mod new;
 mod run;
 mod secret;
+mod show;
