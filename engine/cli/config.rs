@@ -41,7 +41,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         None => app.terminal.say("it is not set, and has no default"),
         // A script that asks for one key wants its value and nothing else.
         Some((name, setting)) if args.key.as_ref() == Some(name) && !args.origins => {
-            app.terminal.answer(written(name, &setting.value).trim_matches('"'))
+            app.terminal.answer(&bare(&readable(name, &setting.value)));
         }
         Some(_) => app.terminal.answer(&listing(&chosen, args.origins)),
     }
@@ -78,16 +78,17 @@ fn unknown(key: &str, settings: &BTreeMap<String, Setting>) -> Error {
 fn listing(settings: &BTreeMap<&String, &Setting>, origins: bool) -> String {
     let row = |(name, setting): (&&String, &&Setting)| {
         let origin = if origins { styled(DIM, format!("# {}", setting.origin)) } else { String::new() };
-        vec![format!("{name} = {}", written(name, &setting.value)), origin]
+        vec![format!("{name} = {}", readable(name, &setting.value)), origin]
     };
     table(&settings.iter().map(row).collect::<Vec<_>>())
 }
 
-/// A value as one writes it in `runbook.toml`.
-fn written(name: &str, value: &Value) -> String {
+/// A value as one writes it in `runbook.toml`: a number of bytes with its unit.
+fn readable(name: &str, value: &Value) -> Value {
     let is_size = KEYS.iter().any(|key| key.name == name && key.kind == KeyKind::Size);
-    match value.as_u64().filter(|_| is_size) {
-        Some(bytes) => format!("\"{}\"", Size(bytes).exact()),
-        None => value.to_string(),
-    }
+    value.as_u64().filter(|_| is_size).map_or_else(|| value.clone(), |bytes| Size(bytes).exact().into())
+}
+
+fn bare(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
