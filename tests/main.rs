@@ -4,6 +4,7 @@
 
 mod acceptance;
 mod cli;
+mod denied;
 mod diagnostics;
 mod docs;
 mod harness;
@@ -11,5 +12,6 @@ mod hostile;
 mod outbox;
 mod pages;
 mod permissions;
+mod rebinding;
 mod secrets;
 mod tidy;

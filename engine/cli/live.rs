@@ -55,7 +55,7 @@ impl Live {
             EventKind::Progress { step, text, done } => {
                 if let Some(bar) = self.steps.get(step) {
                     let share = done.map(|done| format!("{:.0} %  ", done * 100.0)).unwrap_or_default();
-                    bar.set_message(format!("{step}  {share}{}", visible(text)));
+                    bar.set_message(format!("{}  {share}{}", visible(step), visible(text)));
                 }
             }
             EventKind::Log { text, .. } => self.print(&styled(DIM, format!("     {}", visible(text)))),

@@ -4,6 +4,7 @@
 //! async client that knows nothing of Rhai, and an `api` that does nothing but check the permission,
 //! read the options and wait. The only door to the world is [`Ctx`]; no module knows the store.
 
+pub(crate) mod argument;
 mod call;
 mod ctx;
 pub(crate) mod dial;
@@ -45,7 +46,7 @@ mod tls;
 pub use call::{Call, RhaiResultOf};
 pub(crate) use call::{OutOfTime, error_of, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
-pub(crate) use exec::kill_descendants;
+pub(crate) use exec::{SECRET_FILES, kill_descendants};
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
 pub use moment::Moment;
 pub(crate) use options::type_in_words;

@@ -81,6 +81,8 @@ pub(super) enum FromWorker {
     End { id: u64, key: String, outcome: Outcome, duration_ms: u64 },
     /// Something happened.
     Tell(EventKind),
+    /// So many bytes of output were left out here, since the log is full.
+    LeftOut(u64),
     /// Answered by the supervisor.
     Ask { id: u64, question: Question },
     /// The script is over; compensations may follow.

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::notify::kind_of;
-use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, Stop, StopReason, kill_descendants};
+use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, SECRET_FILES, Secrets, Stop, StopReason, kill_descendants};
 use crate::model::system::Contact;
 use crate::model::{Event, EventKind, Message as Notice, Parcel, Run, RunId, RunState, System, Trigger};
 use crate::run::outbox::{self, Addresses};
@@ -203,6 +203,8 @@ impl<'a> Supervisor<'a> {
             })
         });
         let status = self.finish_worker();
+        // A worker that was killed could not remove them.
+        let _ = std::fs::remove_dir_all(self.state.run(self.run.run).join(SECRET_FILES));
         let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
         let (error, stopped) = match result {
             Ok(Some(over)) => over,
@@ -303,6 +305,10 @@ impl<'a> Supervisor<'a> {
                 let answer = self.answer(question);
                 let reply = ToWorker::Reply { id, reply: answer.map(Reply::Answer) };
                 self.tell_worker(&reply);
+                Ok(())
+            }
+            FromWorker::LeftOut(bytes) => {
+                self.log.leave_out(bytes);
                 Ok(())
             }
             FromWorker::CleaningUp => {
@@ -534,6 +540,9 @@ impl<'a> Supervisor<'a> {
             let text = format!("limit: output: {} bytes of the log were left out", self.log.dropped());
             let event = Event { at: now(), kind: EventKind::Log { step: String::new(), text } };
             watch(&self.run, &event);
+            // The record says that it is not complete, and how the run ended.
+            self.log.make_room();
+            self.log.append(std::slice::from_ref(&event))?;
         }
         let status = match (stopped.or(self.stopping.filter(|_| error.is_some())), &error) {
             (Some(StopReason::Cancelled), _) => RunState::Cancelled,

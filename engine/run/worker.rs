@@ -42,7 +42,7 @@ pub fn main() -> u8 {
     };
     confine(job.limits);
     let stop = Arc::new(Stop::new(job.limits.time.map(|time| time.0)));
-    let line = Arc::new(Line::default());
+    let line = Arc::new(Line { room: AtomicU64::new(job.limits.output.0), ..Line::default() });
     listen(input, line.clone(), stop.clone());
     watch_memory(job.limits, stop.clone());
     let script_line = line.clone();
@@ -56,6 +56,11 @@ pub fn main() -> u8 {
         _ => (Some(Error::new(Kind::Limit, "limit: memory: no thread for the script")), None),
     };
     kill_descendants(std::process::id());
+    let left_out = line.left_out.load(Ordering::Relaxed);
+    if left_out > 0 {
+        // If nobody hears it, nobody hears the end either.
+        let _ = line.say(&FromWorker::LeftOut(left_out));
+    }
     match line.say(&FromWorker::Over { error, stopped }) {
         Ok(()) => 0,
         Err(_) => 70,
@@ -123,6 +128,9 @@ fn take_back(ctx: &Ctx, engine: &Engine, line: &Line, stop: &Stop, grace: Durati
 #[derive(Debug, Default)]
 struct Line {
     next: AtomicU64,
+    /// How much more output the log may take.
+    room: AtomicU64,
+    left_out: AtomicU64,
     out: Mutex<Option<Stdout>>,
     waiting: Mutex<HashMap<u64, Sender<Result<Reply>>>>,
 }
@@ -170,6 +178,16 @@ impl Recorder for Line {
     }
 
     fn tell(&self, event: EventKind) -> Result<()> {
+        if let EventKind::Log { text, .. } = &event {
+            let length = text.len() as u64;
+            // A flood ends here, not in the supervisor, which has others to follow.
+            let room = self.room.load(Ordering::Relaxed);
+            if length > room {
+                self.left_out.fetch_add(length, Ordering::Relaxed);
+                return Ok(());
+            }
+            self.room.store(room - length, Ordering::Relaxed);
+        }
         self.say(&FromWorker::Tell(event))
     }
 

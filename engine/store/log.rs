@@ -84,6 +84,16 @@ impl Log {
         text.write_all(&lines).and_then(|()| index.write_all(&places)).map_err(|error| failed(&self.path, &error))
     }
 
+    /// Counts bytes that were left out before they came here.
+    pub fn leave_out(&mut self, bytes: u64) {
+        self.dropped += bytes;
+    }
+
+    /// Lets the last lines in, which say how it ended and that others are missing.
+    pub fn make_room(&mut self) {
+        self.limit = u64::MAX;
+    }
+
     /// How many bytes were over the limit.
     pub fn dropped(&self) -> u64 {
         self.dropped

@@ -13,6 +13,7 @@ use tokio::process::{Child, Command};
 use crate::error::{Error, Kind, Result};
 use crate::host::SecretText;
 use crate::host::exec::program::Program;
+use crate::host::exec::secret_files::SecretFiles;
 use crate::model::{Size, Span};
 
 /// How to start programs.
@@ -22,9 +23,29 @@ pub(super) struct RunOptions {
     pub(super) stdin: Option<SecretText>,
     pub(super) cwd: Option<String>,
     pub(super) env: BTreeMap<String, SecretText>,
+    pub(super) secret_files: BTreeMap<String, Content>,
     pub(super) timeout: Option<Span>,
     max_output: Option<Size>,
     ok_codes: Option<Vec<i32>>,
+}
+
+/// What stands in a secret file.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a secret, or a list of texts and secrets")]
+pub(super) enum Content {
+    /// This.
+    One(SecretText),
+    /// These, one behind the other.
+    Joined(Vec<SecretText>),
+}
+
+impl Content {
+    pub(super) fn parts(&self) -> &[SecretText] {
+        match self {
+            Self::One(part) => std::slice::from_ref(part),
+            Self::Joined(parts) => parts,
+        }
+    }
 }
 
 const TIMEOUT: Span = Span::secs(60);
@@ -66,6 +87,10 @@ pub(super) struct Pipeline {
     pub(super) stdin: Option<String>,
     pub(super) cwd: PathBuf,
     pub(super) env: BTreeMap<String, String>,
+    /// Variable and content.
+    pub(super) secret_files: BTreeMap<String, String>,
+    /// Where those are written.
+    pub(super) private: PathBuf,
     pub(super) timeout: Span,
     pub(super) max_output: u64,
     pub(super) ok_codes: Vec<i32>,
@@ -101,7 +126,8 @@ pub(super) async fn pipe(pipeline: Pipeline) -> Result<PipeEnded> {
     Ok(PipeEnded { ok: stages.iter().all(|stage| stage.ok), truncated: last.truncated, stdout: last.stdout, duration_ms, stages })
 }
 
-async fn all(pipeline: Pipeline) -> Result<Vec<Ended>> {
+async fn all(mut pipeline: Pipeline) -> Result<Vec<Ended>> {
+    let _there_until_the_end = SecretFiles::write(&pipeline.secret_files, &pipeline.private, &mut pipeline.env)?;
     let names: Vec<String> = pipeline.stages.iter().map(|stage| stage.program.path.display().to_string()).collect();
     let (timeout, ok_codes) = (pipeline.timeout, pipeline.ok_codes.clone());
     let started = Instant::now();

@@ -32,6 +32,10 @@ impl Program {
     /// this run itself, can change.
     pub(super) fn find(ctx: &Ctx, name: &str) -> Result<Self> {
         let path = absolute(name)?;
+        // Who may start nothing learns nothing about what there is.
+        if !ctx.permissions().effective().any(|grant| grant.section == "exec") {
+            ctx.permissions().check(&Access::program(&path))?;
+        }
         let unreadable = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => not_found(name),
             _ => Error::new(Kind::Refused, format!("`{}` can not be opened: {error}", path.display())).target(name),

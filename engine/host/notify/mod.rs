@@ -353,6 +353,11 @@ fn message(call: &Call<'_>, map: &Map, level: Option<Urgency>) -> RhaiResultOf<M
     let plain = value::plain(&Dynamic::from_map(map.clone())).map_err(|error| call.fail(error))?;
     let options: MessageOptions = call.options(value::dynamic(&plain).cast())?;
     let invalid = |text: String| call.fail(Error::new(Kind::Invalid, text));
+    // Mail would take what follows for a header; folded, it would read as if someone had meant it.
+    if options.subject.contains(['\r', '\n']) {
+        let error = Error::new(Kind::Invalid, "option `subject`: it holds a line break");
+        return Err(call.fail(error.hint("a subject is one line; put the rest into `text`")));
+    }
     if options.subject.trim().is_empty() && options.text.trim().is_empty() {
         return Err(invalid("the message has neither `subject` nor `text`".to_owned()));
     }
