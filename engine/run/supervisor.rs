@@ -202,18 +202,27 @@ impl<'a> Supervisor<'a> {
                 over
             })
         });
-        let status = self.finish_worker();
-        let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let (error, stopped) = match result {
-            Ok(Some(over)) => over,
-            Ok(None) => (Some(self.crash(status, &last_words)), self.stopping),
+        match result {
+            // Who said that it is over does nothing any more; it ends while its end is written down.
+            Ok(Some((error, stopped))) => {
+                self.input = None;
+                let concluded = self.conclude(error, stopped, watch);
+                self.finish_worker();
+                concluded?;
+            }
+            Ok(None) => {
+                let status = self.finish_worker();
+                let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+                let error = self.crash(status, &last_words);
+                self.conclude(Some(error), self.stopping, watch)?;
+            }
             Err(error) => {
+                self.finish_worker();
                 // The record must say how it ended, if it can be written at all.
                 let _ = self.conclude(Some(error.clone()), Some(StopReason::Lost), watch);
                 return Err(error);
             }
-        };
-        self.conclude(error, stopped, watch)?;
+        }
         Ok(self.run)
     }
 
@@ -272,7 +281,10 @@ impl<'a> Supervisor<'a> {
                 Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
                 Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, flush),
                 Message::Worker(message) => self.handle(message, watch)?,
-                Message::Broken(error) => return Ok(Some((Some(error), self.stopping))),
+                Message::Broken(error) => {
+                    self.kill();
+                    return Ok(Some((Some(error), self.stopping)));
+                }
                 Message::Gone => return Ok(None),
                 Message::Cancel(exit_code) => self.cancel(exit_code),
             }
