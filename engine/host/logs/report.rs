@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::logs::fold;
-use crate::host::logs::format::{Format, Level, Parsed, Reader, Record, Request};
+use crate::host::logs::format::{Format, Reader};
 use crate::host::logs::log::{Asked, Log, Opened, Window, time_text};
 use crate::host::logs::parts::Permit;
 use crate::host::logs::quick::Shortcut;
+use crate::host::logs::record::{Level, Parsed, Record, Request};
 use crate::host::logs::scan::{Count, Halt, Line, Visitor};
 use crate::host::logs::search::{REGEX_SIZE, cut};
 use crate::host::logs::tally::{Batch, Histogram, Shelf, Tally, Weighed};

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::logs::fold;
-use crate::host::logs::format::{Format, Level, Parsed, Reader, slow_statement};
+use crate::host::logs::format::{Format, Reader, slow_statement};
 use crate::host::logs::log::{Asked, Log, Opened, Window, time_text, unreadable_part};
 use crate::host::logs::parts::{Content, Part, Permit};
+use crate::host::logs::record::{Level, Parsed};
 use crate::host::logs::scan::{self, Count, Halt, LONGEST_LINE, Line, Visitor};
 use crate::host::logs::tally::{Tally, Weighed};
 use crate::model::Span;

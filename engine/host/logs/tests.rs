@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::log::{Asked, Log, Source, Window};
 use super::report::{self, ReportOptions};
 use super::scan::Halt;
-use super::{format, search};
+use super::{format, record, search};
 use crate::error::{Error, Kind, Result};
 use crate::host::testing::Bench;
 use crate::host::{Mode, Secrets, value};
@@ -246,7 +246,7 @@ fn a_report_counts_what_counting_line_by_line_does() {
     let mut reader = format::Reader::new(format::Format::Nginx, super::stamp::Clock::new(TimeZone::UTC, NOW.parse().unwrap()));
     let (mut clients, mut endpoints) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
     for line in text.lines() {
-        let format::Parsed::Record(format::Record { request: Some(request), .. }) = reader.read(line.as_bytes()) else { panic!("{line}") };
+        let record::Parsed::Record(record::Record { request: Some(request), .. }) = reader.read(line.as_bytes()) else { panic!("{line}") };
         *clients.entry(String::from_utf8_lossy(request.client).into_owned()).or_default() += 1;
         let mut name = Vec::new();
         let name = String::from_utf8_lossy(super::fold::endpoint(request.line, request.method, &mut name)).into_owned();
