@@ -344,6 +344,29 @@ fn lines_are_found_newest_first_with_their_time() {
 }
 
 #[test]
+fn a_report_tells_the_newest_errors_as_looking_for_them_does() {
+    let logs = tempfile::tempdir().unwrap();
+    let line =
+        |second: u32, level: &str| format!("2026-11-21 11:{:02}:{:02},000 - app - {level} - line {second}\r\n", second / 60, second % 60);
+    write(
+        logs.path(),
+        "app.log",
+        &(600..900).map(|second| line(second, ["INFO", "ERROR", "CRITICAL"][second as usize % 3])).collect::<String>(),
+    );
+    write(logs.path(), "app.log.1", &(0..600).map(|second| line(second, ["ERROR", "WARNING"][second as usize % 2])).collect::<String>());
+    let log = log(&logs.path().join("app.log"), "UTC");
+    let always = Window { since: None, until: None, now: NOW.parse().unwrap() };
+    for (limit, expected) in [(5, 5), (250, 250), (1000, 500)] {
+        let found = search::errors(&log, always, &serde_json::from_value(json!({ "limit": limit })).unwrap(), &allow, &Halt::default());
+        let newest = &report_of(&log, json!({ "newest": limit }))["newest"];
+        assert_eq!(newest, &serde_json::to_value(found.unwrap()).unwrap());
+        assert_eq!(newest.as_array().unwrap().len(), expected);
+        assert_eq!(newest[0]["line"], "2026-11-21 11:14:59,000 - app - CRITICAL - line 899");
+    }
+    assert_eq!(report_of(&log, json!({}))["newest"], json!([]));
+}
+
+#[test]
 fn the_end_of_a_long_log_is_read_from_its_end() {
     let logs = tempfile::tempdir().unwrap();
     let text: String = (0..30_000).map(|number| format!("line {number} {}\n", "x".repeat(20))).collect();
@@ -372,6 +395,8 @@ fn slow_statements_are_grouped_by_what_they_have_in_common() {
     let path = logs.path().join("postgresql.log");
     let bench = bench(&path, &path.display().to_string());
     let found = plain(&bench, &format!(r#"logs::slow("{}", #{{ min: "100ms" }})"#, path.display()));
+    let in_report = plain(&bench, &format!(r#"logs::report("{}", #{{ slow: "100ms" }}).slow"#, path.display()));
+    assert_eq!(in_report, found, "one pass tells the same");
     assert_eq!(
         found,
         json!([
