@@ -202,20 +202,27 @@ impl<'a> Supervisor<'a> {
                 over
             })
         });
-        let status = self.finish_worker();
-        // A worker that was killed could not remove them.
-        let _ = std::fs::remove_dir_all(self.state.run(self.run.run).join(SECRET_FILES));
-        let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let (error, stopped) = match result {
-            Ok(Some(over)) => over,
-            Ok(None) => (Some(self.crash(status, &last_words)), self.stopping),
+        match result {
+            // Who said that it is over does nothing any more; it ends while its end is written down.
+            Ok(Some((error, stopped))) => {
+                self.input = None;
+                let concluded = self.conclude(error, stopped, watch);
+                self.finish_worker();
+                concluded?;
+            }
+            Ok(None) => {
+                let status = self.finish_worker();
+                let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+                let error = self.crash(status, &last_words);
+                self.conclude(Some(error), self.stopping, watch)?;
+            }
             Err(error) => {
+                self.finish_worker();
                 // The record must say how it ended, if it can be written at all.
                 let _ = self.conclude(Some(error.clone()), Some(StopReason::Lost), watch);
                 return Err(error);
             }
-        };
-        self.conclude(error, stopped, watch)?;
+        }
         Ok(self.run)
     }
 
@@ -274,7 +281,10 @@ impl<'a> Supervisor<'a> {
                 Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
                 Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, flush),
                 Message::Worker(message) => self.handle(message, watch)?,
-                Message::Broken(error) => return Ok(Some((Some(error), self.stopping))),
+                Message::Broken(error) => {
+                    self.kill();
+                    return Ok(Some((Some(error), self.stopping)));
+                }
                 Message::Gone => return Ok(None),
                 Message::Cancel(exit_code) => self.cancel(exit_code),
             }
@@ -499,19 +509,24 @@ impl<'a> Supervisor<'a> {
         let _ = self.worker.0.kill();
     }
 
+    /// Leaves nothing of the worker: no process, no file with a secret.
     fn finish_worker(&mut self) -> Option<ExitStatus> {
         self.input = None;
+        let status = self.reap();
+        kill_descendants(std::process::id());
+        // A worker that was killed could not remove them.
+        let _ = std::fs::remove_dir_all(self.state.run(self.run.run).join(SECRET_FILES));
+        status
+    }
+
+    fn reap(&mut self) -> Option<ExitStatus> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.worker.0.try_wait() {
-                Ok(Some(status)) => {
-                    kill_descendants(std::process::id());
-                    return Some(status);
-                }
+                Ok(Some(status)) => return Some(status),
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_micros(200)),
                 _ => {
                     self.worker.end();
-                    kill_descendants(std::process::id());
                     return self.worker.0.try_wait().ok().flatten();
                 }
             }

@@ -11,7 +11,9 @@ mod log;
 mod output;
 mod parts;
 mod quick;
+mod record;
 mod report;
+mod request;
 mod scan;
 mod search;
 mod stamp;
@@ -81,7 +83,9 @@ mod api {
     /// when they have none; everything when absent), `format` (`app`, `nginx`, `nginx-error`, `syslog`, `postgres`,
     /// `security`, `json`; of the system file, else guessed), `timezone` (of stamps without a zone; of the system
     /// file, else this machine's), `top` (20; how long the lists are), `ignore` (expressions; lines that match
-    /// count as `ignored` and nothing else), `min_requests` (0; endpoints with fewer are not listed).
+    /// count as `ignored` and nothing else), `min_requests` (0; endpoints with fewer are not listed), `newest` (0, at most
+    /// 1 000; how many of the newest errors to tell), `slow` (a duration; tells the statements of a PostgreSQL log that took
+    /// at least this long).
     ///
     /// Returns
     /// `problem`: nothing, or `missing`, `unreadable`, `empty` (no line at all), `format` (no line could be read so),
@@ -96,6 +100,7 @@ mod api {
     /// `error_rate`, `p50`, `p95`, `p99`), `latency` (`count`, `mean`, `p50`, `p95`, `p99`, `max`), all in milliseconds
     /// and percentiles within 1 %, nothing where the log has no times;
     /// `clients` (list of `address`, `count`), `clients_total`, `login_failures` (list of `address`, `count`);
+    /// `newest` (the lines of `errors`, newest first, as `errors` gives them), `slow` (as `slow` gives them, `top` at most);
     /// `parts` (list of `path`, `bytes`, `compressed`, `lines`, `problem`).
     ///
     /// Memory is bounded: beyond 512 endpoints, 32 768 addresses or 2 048 error types the rarer half is folded into
