@@ -43,7 +43,7 @@ mod time;
 mod tls;
 
 pub use call::{Call, RhaiResultOf};
-pub(crate) use call::{OutOfTime, error_of, thrown};
+pub(crate) use call::{OutOfTime, TakeBack, error_of, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
 pub(crate) use exec::kill_descendants;
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};

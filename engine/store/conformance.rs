@@ -29,6 +29,7 @@ fn run(runbook: &str) -> Run {
         exit_code: None,
         trigger: Trigger::Command,
         by: "maya".to_owned(),
+        attempt: 1,
         started: start(),
         ended: None,
         duration_ms: 0,
@@ -68,6 +69,7 @@ fn a_run_is_what_its_events_tell() {
         let effect = Effect::new("fs::write", "/srv/x", "write /srv/x");
         let check = Check {
             name: "c".into(),
+            key: String::new(),
             level: Level::Warning,
             detail: String::new(),
             value: Some(1.0),
