@@ -11,5 +11,6 @@ mod hostile;
 mod outbox;
 mod pages;
 mod permissions;
+mod resume;
 mod secrets;
 mod tidy;

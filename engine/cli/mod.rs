@@ -94,7 +94,7 @@ enum Command {
     List(list::Args),
     /// What a runbook does: its manual, parameters and permissions
     Show(show::Args),
-    /// Runs that run, wait or are queued
+    /// Runs that run, wait or are queued, and those that do not go on without you
     Ps(ps::Args),
     /// Past runs
     History(history::Args),

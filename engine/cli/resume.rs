@@ -9,7 +9,7 @@ use crate::cli::params::{self, ParamArgs};
 use crate::cli::run::{Answer, Asked, FaultArgs, Format, conduct, this_binary};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Decision, Event, EventKind, Header, ParamType, Run, Says, Span, StepState, System};
+use crate::model::{Decision, Event, EventKind, Header, ParamType, Run, RunState, Says, Span, StepState, System};
 use crate::run::journal::Journal;
 use crate::run::{Supervisor, Worker};
 use crate::script::Script;
@@ -88,7 +88,8 @@ fn must_be_resumable(run: &Run, events: &[Event]) -> Result<()> {
         run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped))
     };
     match Journal::read(events).compensation {
-        Some(compensation) if compensation.undo.iter().all(is_settled) => {
+        // Interrupted after the last of them, it still has to say how it ended.
+        Some(compensation) if run.status != RunState::Interrupted && compensation.undo.iter().all(is_settled) => {
             Err(refused(format!("run #{} has taken back what it did; there is nothing to go on from", run.run)))
         }
         _ => Ok(()),

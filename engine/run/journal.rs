@@ -296,3 +296,175 @@ impl Journal {
         self.order = order;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + second).unwrap()
+    }
+
+    fn declared(policy: &str) -> Intent {
+        let idempotent = (policy == "idempotent").then(|| "k".to_owned());
+        Intent { key: "s".into(), frame: Some(String::new()), idempotent, verifiable: policy == "verify", attempt: 1, ..Intent::default() }
+    }
+
+    fn past(policy: &str, effects: &[bool], end: End) -> Past {
+        let effects = effects.iter().map(|once| Effect::new("fs::write", "/x", "write /x").once(*once)).collect();
+        Past { intent: declared(policy), started: at(0), effects, end }
+    }
+
+    fn failed(kind: Kind) -> Error {
+        Error::new(kind, "no")
+    }
+
+    fn word(verdict: &Verdict) -> &'static str {
+        match verdict {
+            Verdict::Run => "run",
+            Verdict::Verify(_) => "verify",
+            Verdict::Value(_) => "value",
+            Verdict::Error(_) => "error",
+            Verdict::Doubt(_) => "doubt",
+            Verdict::Diverged(_) => "diverged",
+        }
+    }
+
+    #[test]
+    fn what_happens_with_a_step() {
+        let value = || End::Value(json!(1));
+        let error = |went_on| End::Error(failed(Kind::Failed), went_on);
+        let stopped = || End::Error(failed(Kind::Cancelled), false);
+        // What it declares, what it declared, its effects (remembered by the target or not), its end, the verdict.
+        let table: &[(&str, &str, &[bool], End, &str)] = &[
+            ("", "", &[], value(), "value"),
+            ("", "", &[false], value(), "value"),
+            ("verify", "verify", &[false], value(), "value"),
+            ("", "", &[], End::Open, "run"),
+            ("", "", &[false], End::Open, "doubt"),
+            ("", "", &[true], End::Open, "run"),
+            ("", "", &[true, false], End::Open, "doubt"),
+            ("idempotent", "idempotent", &[false], End::Open, "run"),
+            ("verify", "verify", &[false], End::Open, "verify"),
+            ("verify", "verify", &[], End::Open, "verify"),
+            ("", "", &[false], End::Redo, "run"),
+            ("verify", "verify", &[false], End::Redo, "run"),
+            ("", "", &[false], error(false), "run"),
+            ("", "", &[false], error(true), "error"),
+            ("verify", "verify", &[false], error(false), "verify"),
+            ("", "", &[false], stopped(), "doubt"),
+            ("", "", &[], stopped(), "run"),
+            ("idempotent", "idempotent", &[false], stopped(), "run"),
+            ("", "idempotent", &[], End::Open, "diverged"),
+            ("verify", "", &[], value(), "diverged"),
+        ];
+        for (number, (now, before, effects, end, expected)) in table.iter().enumerate() {
+            let verdict = decide(&declared(now), Some(past(before, effects, end.clone())));
+            assert_eq!(word(&verdict), *expected, "row {number}: {now} {before} {effects:?} {end:?}");
+        }
+        assert_eq!(word(&decide(&declared(""), None)), "run");
+    }
+
+    fn step(key: &str, frame: &str, within: &str) -> Intent {
+        Intent { key: key.into(), frame: Some(frame.into()), within: within.into(), attempt: 1, ..Intent::default() }
+    }
+
+    fn started(key: &str, frame: &str, within: &str) -> EventKind {
+        EventKind::StepStarted(step(key, frame, within))
+    }
+
+    fn ended(key: &str) -> EventKind {
+        EventKind::StepEnded { key: key.into(), outcome: Outcome::Value(json!(key)), duration_ms: 1 }
+    }
+
+    fn broke(key: &str) -> EventKind {
+        EventKind::StepEnded { key: key.into(), outcome: Outcome::Error(failed(Kind::Failed)), duration_ms: 1 }
+    }
+
+    fn journal(kinds: Vec<EventKind>) -> Journal {
+        let events: Vec<Event> = kinds.into_iter().zip(0..).map(|(kind, second)| Event { at: at(second), kind }).collect();
+        Journal::read(&events)
+    }
+
+    #[test]
+    fn steps_are_asked_for_in_the_order_of_the_record() {
+        let mut it = journal(vec![started("a", "", ""), ended("a"), started("b", "", ""), ended("b")]);
+        assert_eq!(word(&it.begin(&step("a", "", ""))), "value");
+        assert_eq!(it.begin(&step("x", "", "")), Verdict::Diverged("the record has step `b` here".to_owned()));
+        assert_eq!(it.ended("", true), Some("b".to_owned()));
+    }
+
+    #[test]
+    fn what_is_inside_of_a_finished_step_is_not_asked_for() {
+        let mut it = journal(vec![started("a", "", ""), started("a/i", "a", "a"), ended("a/i"), ended("a")]);
+        assert_eq!(word(&it.begin(&step("a", "", ""))), "value");
+        assert_eq!(it.ended("", true), None);
+    }
+
+    #[test]
+    fn a_step_that_runs_again_must_ask_for_what_was_inside() {
+        let mut it = journal(vec![started("a", "", ""), started("a/i", "a", "a"), ended("a/i")]);
+        assert_eq!(word(&it.begin(&step("a", "", ""))), "run");
+        assert_eq!(it.ended("a", true), Some("a/i".to_owned()));
+        assert_eq!(word(&it.begin(&step("a/i", "a", "a"))), "value");
+        assert_eq!(it.ended("a", true), None);
+    }
+
+    #[test]
+    fn branches_come_in_any_order_and_before_what_follows_them() {
+        let record = || vec![started("[0]/p", "[0]", ""), started("[1]/p", "[1]", ""), ended("[1]/p"), ended("[0]/p")];
+        let mut it = journal(record());
+        assert_eq!(word(&it.begin(&step("[1]/p", "[1]", ""))), "value");
+        assert_eq!(it.begin(&step("z", "", "")), Verdict::Diverged("the record has step `[0]/p` before it".to_owned()));
+        let mut it = journal(record());
+        assert_eq!(word(&it.begin(&step("[1]/p", "[1]", ""))), "value");
+        assert_eq!(word(&it.begin(&step("[0]/p", "[0]", ""))), "value");
+        assert_eq!(word(&it.begin(&step("z", "", ""))), "run");
+    }
+
+    #[test]
+    fn a_failure_is_given_again_only_when_the_script_went_on_after_it() {
+        let mut it = journal(vec![started("a", "", ""), broke("a"), started("b", "", ""), broke("b")]);
+        assert_eq!(word(&it.begin(&step("a", "", ""))), "error");
+        assert_eq!(word(&it.begin(&step("b", "", ""))), "run");
+        // A branch beside it says nothing.
+        let mut it = journal(vec![started("[0]/p", "[0]", ""), broke("[0]/p"), started("[1]/p", "[1]", ""), ended("[1]/p")]);
+        assert_eq!(word(&it.begin(&step("[0]/p", "[0]", ""))), "run");
+    }
+
+    #[test]
+    fn another_try_of_a_step_asks_anew_for_what_is_inside() {
+        let first = vec![started("a", "", ""), started("a/x", "a", "a"), ended("a/x"), broke("a")];
+        let second = vec![started("a", "", ""), started("a/y", "a", "a"), ended("a/y")];
+        let mut it = journal(first.into_iter().chain(second).collect());
+        assert_eq!(word(&it.begin(&step("a", "", ""))), "run");
+        assert_eq!(word(&it.begin(&step("a/y", "a", "a"))), "value");
+    }
+
+    #[test]
+    fn a_name_with_a_slash_is_inside_of_nothing() {
+        let mut it = journal(vec![started("a", "", ""), ended("a"), started("a/b", "", ""), started("a/b/c", "a/b", "a/b"), ended("a/b/c")]);
+        assert_eq!(word(&it.begin(&step("a", "", ""))), "value");
+        assert_eq!(word(&it.begin(&step("a/b", "", ""))), "run");
+        assert_eq!(word(&it.begin(&step("a/b/c", "a/b", "a/b"))), "value");
+    }
+
+    #[test]
+    fn what_a_person_says_holds_like_a_record() {
+        let says = |says| EventKind::Resumed { by: "maya".into(), decisions: vec![Decision { key: "a".into(), says }] };
+        let effect = EventKind::Effect { key: "a".into(), effect: Effect::new("fs::write", "/x", "write /x") };
+        let with = |end: EventKind| journal(vec![started("a", "", ""), effect.clone(), end]).begin(&step("a", "", ""));
+        assert_eq!(with(says(Says::Done(json!(7)))), Verdict::Value(json!(7)));
+        assert_eq!(with(says(Says::Skip)), Verdict::Value(Value::Null));
+        assert_eq!(with(says(Says::Redo)), Verdict::Run);
+    }
+
+    #[test]
+    fn an_answer_is_recalled_when_a_step_followed_it() {
+        let check = |name: &str| EventKind::Checked(serde_json::from_value(json!({ "name": name, "key": name, "level": "ok" })).unwrap());
+        let it = journal(vec![check("early"), started("a", "", ""), ended("a"), check("late")]);
+        assert_eq!(it.recalled.keys().collect::<Vec<_>>(), ["early"]);
+    }
+}

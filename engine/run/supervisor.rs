@@ -770,6 +770,12 @@ impl<'a> Supervisor<'a> {
         let signal = status.and_then(|status| status.signal()).and_then(signal_name);
         let how = signal.map(str::to_owned).unwrap_or_else(|| status.map_or("no status".to_owned(), |status| status.to_string()));
         let error = Error::new(Kind::Limit, format!("the worker crashed: {how}")).code("RB3102");
+        if status.as_ref().is_some_and(was_killed) {
+            return Error::new(Kind::Limit, format!("the worker was killed: {how}"))
+                .code("RB3102")
+                .hint("somebody ended it, or the machine ran out of memory")
+                .hint(format!("it goes on where it stopped with `runbook resume {}`", self.run.run));
+        }
         let reason = last_words.lines().find(|line| line.contains("overflow") || line.contains("memory allocation"));
         match reason {
             Some(reason) => error.hint(self.redactor.text(reason.trim())),
