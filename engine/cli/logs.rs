@@ -134,7 +134,8 @@ fn text(event: &Event, terminal: Terminal) -> Option<String> {
         EventKind::Output { name, value } => format!("  {} = {}", visible(name), visible(&crate::cli::plain::short(value))),
         EventKind::Log { text, .. } => format!("  {}", visible(text)),
         EventKind::Resumed { by, decisions } => {
-            let said: Vec<String> = decisions.iter().map(|decision| format!(", {}", visible(&crate::cli::resume::in_words(decision)))).collect();
+            let said: Vec<String> =
+                decisions.iter().map(|decision| format!(", {}", visible(&crate::cli::resume::in_words(decision)))).collect();
             format!("{}{}", styled(DIM, format!("resumed by {}", visible(by))), said.concat())
         }
         EventKind::TakenFrom { run, step } => styled(DIM, format!("before `{}`: as in run #{run}", visible(step))),

@@ -42,6 +42,7 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
         ]
     });
     app.terminal.answer(&table(&std::iter::once(titles).chain(rows).collect::<Vec<_>>()));
-    app.terminal.say(&styled(DIM, "follow one: runbook logs RUN -f     stop one: runbook cancel RUN     let one go on: runbook resume RUN"));
+    app.terminal
+        .say(&styled(DIM, "follow one: runbook logs RUN -f     stop one: runbook cancel RUN     let one go on: runbook resume RUN"));
     Ok(0)
 }

@@ -84,9 +84,8 @@ fn must_be_resumable(run: &Run, events: &[Event]) -> Result<()> {
     if !run.status.is_resumable() || run.error.is_none() {
         return Err(refused(format!("run #{} came to its end: {}", run.run, run.status.name())));
     }
-    let is_settled = |key: &String| {
-        run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped))
-    };
+    let is_settled =
+        |key: &String| run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped));
     match Journal::read(events).compensation {
         // Interrupted after the last of them, it still has to say how it ended.
         Some(compensation) if run.status != RunState::Interrupted && compensation.undo.iter().all(is_settled) => {
@@ -98,10 +97,14 @@ fn must_be_resumable(run: &Run, events: &[Event]) -> Result<()> {
 
 /// `KEY=done`, `KEY=done=JSON`, `KEY=redo`, `KEY=skip`.
 fn decision(text: &str, run: &Run, events: &[Event]) -> Result<Decision> {
-    let wrong = |why: String| Error::new(Kind::Usage, why).hint("write `--step 'KEY=done'`, `'KEY=done=JSON'`, `'KEY=redo'` or `'KEY=skip'`");
+    let wrong =
+        |why: String| Error::new(Kind::Usage, why).hint("write `--step 'KEY=done'`, `'KEY=done=JSON'`, `'KEY=redo'` or `'KEY=skip'`");
     let undecided = undecided(run, events);
     // A key may hold a `=` itself: it is one of those that are there.
-    let found = undecided.iter().filter_map(|key| Some((key, text.strip_prefix(key.as_str())?.strip_prefix('=')?))).max_by_key(|(key, _)| key.len());
+    let found = undecided
+        .iter()
+        .filter_map(|key| Some((key, text.strip_prefix(key.as_str())?.strip_prefix('=')?)))
+        .max_by_key(|(key, _)| key.len());
     let Some((key, says)) = found else {
         let key = text.split_once('=').map_or(text, |(key, _)| key);
         if run.steps.iter().any(|step| step.key == key) && text.contains('=') {
@@ -123,9 +126,8 @@ fn decision(text: &str, run: &Run, events: &[Event]) -> Result<Decision> {
 
 /// The steps that have no value: those of the record, and compensations that were registered.
 fn undecided(run: &Run, events: &[Event]) -> Vec<String> {
-    let is_finished = |key: &str| {
-        run.steps.iter().any(|step| step.key == key && matches!(step.status, StepState::Succeeded | StepState::Skipped))
-    };
+    let is_finished =
+        |key: &str| run.steps.iter().any(|step| step.key == key && matches!(step.status, StepState::Succeeded | StepState::Skipped));
     let undos = Journal::read(events).undos.into_iter().map(|(key, _)| key);
     let steps = run.steps.iter().map(|step| step.key.clone());
     steps.chain(undos).filter(|key| !is_finished(key)).collect()
@@ -184,7 +186,9 @@ pub(super) fn secrets_again(
     let (given, secrets) = params::read(&args, header, &app.environment)?;
     let is_secret = |name: &String| header.params.get(name).is_some_and(|param| param.kind == ParamType::Secret);
     if let Some(name) = given.keys().find(|name| !is_secret(name)) {
-        return Err(Error::new(Kind::Usage, format!("parameter `{name}` is recorded, and stays as it was")).hint("only secrets are given again"));
+        return Err(
+            Error::new(Kind::Usage, format!("parameter `{name}` is recorded, and stays as it was")).hint("only secrets are given again")
+        );
     }
     let missing = params.iter().find(|(name, value)| {
         let secret = format!("parameter-{name}");

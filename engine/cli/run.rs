@@ -172,13 +172,7 @@ pub(super) fn who(app: &App) -> String {
 }
 
 /// The steps before `step` of the last run of this runbook for this system.
-fn source(
-    store: &dyn Store,
-    script: &Script,
-    system: &System,
-    shown: &BTreeMap<String, serde_json::Value>,
-    step: &str,
-) -> Result<Source> {
+fn source(store: &dyn Store, script: &Script, system: &System, shown: &BTreeMap<String, serde_json::Value>, step: &str) -> Result<Source> {
     let filter = Filter { runbook: Some(script.name.clone()), ..Filter::default() };
     let name = Some(&system.name).filter(|name| !name.is_empty());
     let last = store.list(&filter)?.into_iter().find(|run| run.system.as_ref() == name && run.status.is_over());

@@ -28,7 +28,15 @@ pub struct Effect {
 impl Effect {
     /// An effect of this function on this target.
     pub fn new(function: &str, target: impl Into<String>, summary: impl Into<String>) -> Self {
-        Self { function: function.to_owned(), target: target.into(), summary: summary.into(), diff: None, reversible: false, idle: false, once: false }
+        Self {
+            function: function.to_owned(),
+            target: target.into(),
+            summary: summary.into(),
+            diff: None,
+            reversible: false,
+            idle: false,
+            once: false,
+        }
     }
 
     /// Says that it can be taken back.

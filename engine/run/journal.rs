@@ -227,7 +227,9 @@ impl Journal {
 
     /// A step is asked for: what happens with it. What it says holds once; after that it is this worker's step.
     pub fn begin(&mut self, intent: &Intent) -> Verdict {
-        if !intent.undo && let Some(verdict) = self.out_of_order(intent) {
+        if !intent.undo
+            && let Some(verdict) = self.out_of_order(intent)
+        {
             return verdict;
         }
         let verdict = decide(intent, self.past.remove(&intent.key));
@@ -445,7 +447,8 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slash_is_inside_of_nothing() {
-        let mut it = journal(vec![started("a", "", ""), ended("a"), started("a/b", "", ""), started("a/b/c", "a/b", "a/b"), ended("a/b/c")]);
+        let mut it =
+            journal(vec![started("a", "", ""), ended("a"), started("a/b", "", ""), started("a/b/c", "a/b", "a/b"), ended("a/b/c")]);
         assert_eq!(word(&it.begin(&step("a", "", ""))), "value");
         assert_eq!(word(&it.begin(&step("a/b", "", ""))), "run");
         assert_eq!(word(&it.begin(&step("a/b/c", "a/b", "a/b"))), "value");

@@ -16,7 +16,9 @@ use crate::error::{Error, Kind, Result};
 use crate::host::notify::kind_of;
 use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, Stop, StopReason, kill_descendants};
 use crate::model::system::Contact;
-use crate::model::{Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Run, RunId, RunState, StepState, System, Trigger};
+use crate::model::{
+    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Run, RunId, RunState, StepState, System, Trigger,
+};
 use crate::run::faults::{self, Faults};
 use crate::run::journal::{End, Journal, Past, Verdict};
 use crate::run::outbox::{self, Addresses};
@@ -483,8 +485,9 @@ impl<'a> Supervisor<'a> {
         watch: &mut dyn FnMut(&Run, &Event),
     ) -> Result<Vec<String>> {
         self.go_on()?;
-        let is_settled =
-            |key: &String| self.run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped));
+        let is_settled = |key: &String| {
+            self.run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped))
+        };
         let wanted = match &self.compensation {
             Some(compensation) => compensation.undo.clone(),
             // It failed before it came to where it had stopped: its work is not taken back half.
@@ -549,11 +552,12 @@ impl<'a> Supervisor<'a> {
     fn lost(&mut self, key: &str) -> Error {
         let number = self.run.run;
         let name = key.replace('\'', "'\\''");
-        let error = Error::new(Kind::Waiting, format!("`{key}` has to be done by hand: it was registered inside of a step that is not run again"))
-            .code("RB3103")
-            .hint(format!("when it is done: runbook resume {number} --step '{name}=done'"))
-            .hint(format!("to go on without it: runbook resume {number} --step '{name}=skip'"))
-            .hint("call `undo` outside of the step, and a resumed run knows it");
+        let error =
+            Error::new(Kind::Waiting, format!("`{key}` has to be done by hand: it was registered inside of a step that is not run again"))
+                .code("RB3103")
+                .hint(format!("when it is done: runbook resume {number} --step '{name}=done'"))
+                .hint(format!("to go on without it: runbook resume {number} --step '{name}=skip'"))
+                .hint("call `undo` outside of the step, and a resumed run knows it");
         self.halt(RunState::NeedsAttention, error)
     }
 
