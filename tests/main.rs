@@ -13,5 +13,6 @@ mod outbox;
 mod pages;
 mod permissions;
 mod rebinding;
+mod resume;
 mod secrets;
 mod tidy;

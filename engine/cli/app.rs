@@ -11,6 +11,7 @@ use crate::config::{Environment, Flags, Library, Loaded, Problems, Project, kept
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
 use crate::model::{Diagnostic, Module, System};
+use crate::run::recover;
 use crate::script::{Script, stdlib};
 use crate::store::{Sqlite, StateDir};
 
@@ -99,6 +100,9 @@ impl App {
         let state = self.state()?;
         let store = Sqlite::open(&state.database())?;
         tracing::info!(state = %state.root().display(), "store");
+        for number in recover(&store)? {
+            self.terminal.say(&format!("{} run #{number} was interrupted     runbook resume {number}", styled(WARN, "warning:")));
+        }
         Ok((state, store))
     }
 

@@ -68,7 +68,7 @@ impl Live {
                 });
                 bar.set_message(format!("{} answered", words::count(run.checks.len(), "check")));
             }
-            EventKind::Started | EventKind::Output { .. } | EventKind::Ended { .. } => {}
+            _ => {}
         }
     }
 

@@ -44,7 +44,7 @@ mod time;
 mod tls;
 
 pub use call::{Call, RhaiResultOf};
-pub(crate) use call::{OutOfTime, error_of, thrown};
+pub(crate) use call::{OutOfTime, TakeBack, error_of, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
 pub(crate) use exec::{SECRET_FILES, kill_descendants};
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};

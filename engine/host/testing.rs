@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::host::argument::WrittenOptions;
 use crate::host::{Answer, Ctx, Gate, MODULES, Mode, Permissions, Question, Recorder, RunInfo, Secrets, Stop};
-use crate::model::{EventKind, Intent, Outcome, RunId, System};
+use crate::model::{Effect, EventKind, Intent, Outcome, RunId, System};
 
 /// A recorder that lets everything through and remembers it.
 #[derive(Debug, Default)]
@@ -41,6 +41,11 @@ impl Recorder for Remembering {
 
     fn end(&self, key: &str, outcome: Outcome, duration_ms: u64) -> Result<()> {
         self.push(EventKind::StepEnded { key: key.to_owned(), outcome, duration_ms });
+        Ok(())
+    }
+
+    fn effect(&self, key: &str, effect: Effect) -> Result<()> {
+        self.push(EventKind::Effect { key: key.to_owned(), effect });
         Ok(())
     }
 

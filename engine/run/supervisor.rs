@@ -1,6 +1,6 @@
 //! The supervisor: starts a worker, writes down what it says, answers it, and ends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
@@ -16,7 +16,11 @@ use crate::error::{Error, Kind, Result};
 use crate::host::notify::kind_of;
 use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, SECRET_FILES, Secrets, Stop, StopReason, kill_descendants};
 use crate::model::system::Contact;
-use crate::model::{Event, EventKind, Message as Notice, Parcel, Run, RunId, RunState, System, Trigger};
+use crate::model::{
+    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Run, RunId, RunState, StepState, System, Trigger,
+};
+use crate::run::faults::{self, Faults};
+use crate::run::journal::{End, Journal, Past, Verdict};
 use crate::run::outbox::{self, Addresses};
 use crate::run::process::{me, resident};
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
@@ -51,6 +55,19 @@ pub struct Request {
     pub addresses: Addresses,
     /// What no script may touch, whatever it was granted: the state, the settings, the library, this binary.
     pub protected: Vec<PathBuf>,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+}
+
+/// The run whose journal a new run begins with.
+#[derive(Debug)]
+pub struct Source {
+    /// Its number.
+    pub run: u64,
+    /// Its events before the first step that is run again.
+    pub events: Vec<Event>,
+    /// The key of that step.
+    pub step: String,
 }
 
 /// How many messages of the worker may wait: enough for bursts, few enough to slow a flood down.
@@ -117,6 +134,16 @@ pub struct Supervisor<'a> {
     kill_at: Option<Instant>,
     cancelled: Option<u8>,
     stopping: Option<StopReason>,
+    /// What earlier workers of the run left.
+    journal: Journal,
+    /// The lines they logged outside of steps, which a replay says again: how often each.
+    said: HashMap<String, u32>,
+    /// How the run takes back what it did, once it does.
+    compensation: Option<Compensation>,
+    /// The interrupted steps that ask the world whether they were done.
+    doubtful: HashMap<String, Past>,
+    /// Why a person has to look first.
+    halted: Option<(RunState, Error)>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -125,9 +152,7 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     ///
     /// `store`, when it can not be recorded.
-    pub fn start(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request) -> Result<Self> {
-        let redactor = Redactor::new(&request.secrets)?;
-        let started = now();
+    pub fn start(store: &'a dyn Store, state: &'a StateDir, worker: Worker, request: Request, source: Option<Source>) -> Result<Self> {
         let mut run = Run {
             run: 0,
             id: RunId::new(),
@@ -140,7 +165,8 @@ impl<'a> Supervisor<'a> {
             exit_code: None,
             trigger: request.trigger,
             by: request.by.clone(),
-            started,
+            attempt: 1,
+            started: now(),
             ended: None,
             duration_ms: 0,
             steps: Vec::new(),
@@ -149,6 +175,37 @@ impl<'a> Supervisor<'a> {
             error: None,
         };
         run.run = store.create(&run, &request.script.record(), me())?;
+        let mut supervisor = Self::made(store, state, worker, request, run)?;
+        supervisor.prepare(source)?;
+        Ok(supervisor)
+    }
+
+    /// Takes over a run that ended before its work did. That is durable when this returns; nothing of
+    /// the script was evaluated yet.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when it is not over, `store`.
+    pub fn resume(
+        store: &'a dyn Store,
+        state: &'a StateDir,
+        worker: Worker,
+        request: Request,
+        id: RunId,
+        decisions: Vec<Decision>,
+    ) -> Result<Self> {
+        let resumed = Event { at: now(), kind: EventKind::Resumed { by: request.by.clone(), decisions } };
+        store.take_over(id, me(), &resumed)?;
+        let mut supervisor = Self::made(store, state, worker, request, store.run(id)?)?;
+        supervisor.journal = Journal::read(&store.events(id)?);
+        supervisor.compensation.clone_from(&supervisor.journal.compensation);
+        supervisor.said = said(state, supervisor.run.run)?;
+        supervisor.log.append(&[resumed])?;
+        Ok(supervisor)
+    }
+
+    fn made(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request, run: Run) -> Result<Self> {
+        let redactor = Redactor::new(&request.secrets)?;
         let log = Log::create(&state.run(run.run), request.limits.output.0)?;
         let (sender, messages) = sync_channel(BACKLOG);
         let output = worker.0.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
@@ -172,12 +229,39 @@ impl<'a> Supervisor<'a> {
             kill_at: None,
             cancelled: None,
             stopping: None,
+            journal: Journal::default(),
+            said: HashMap::new(),
+            compensation: None,
+            doubtful: HashMap::new(),
+            halted: None,
         })
+    }
+
+    /// Records what the run is made of, and what it takes over from another one. It is written with the
+    /// first commit, which comes before anything is done.
+    fn prepare(&mut self, source: Option<Source>) -> Result<()> {
+        let Request { system, params, .. } = &self.request;
+        let prepared = EventKind::Prepared { name: system.name.clone(), system: Box::new(system.clone()), params: params.clone() };
+        self.pending.push(Event { at: now(), kind: self.masked(prepared)? });
+        let Some(Source { run, events, step }) = source else { return Ok(()) };
+        self.journal = Journal::read(&events);
+        let taken = Event { at: now(), kind: EventKind::TakenFrom { run, step } };
+        for event in std::iter::once(taken).chain(events.into_iter().map(|event| Event { at: now(), ..event })) {
+            self.run.apply(&event)?;
+            self.log.append(std::slice::from_ref(&event))?;
+            self.pending.push(event);
+        }
+        self.commit()
     }
 
     /// The run as it stands.
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// Where its messages go.
+    pub fn addresses(&self) -> &Addresses {
+        &self.request.addresses
     }
 
     /// A handle that can stop it.
@@ -193,7 +277,7 @@ impl<'a> Supervisor<'a> {
     /// `store`, when something could not be recorded; the worker is gone then.
     pub fn follow(mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Run> {
         let stderr = self.worker.0.stderr.take().map(read_last_words);
-        let result = self.send_job().and_then(|()| self.event(EventKind::Started, watch)).and_then(|()| {
+        let result = self.send_job().and_then(|()| self.begin_run(watch)).and_then(|()| {
             std::thread::scope(|scope| {
                 let mut flush = None;
                 let over = self.listen(scope, &mut flush, watch);
@@ -213,8 +297,9 @@ impl<'a> Supervisor<'a> {
             Ok(None) => {
                 let status = self.finish_worker();
                 let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+                let vanished = status.as_ref().is_some_and(was_killed) && self.stopping.is_none();
                 let error = self.crash(status, &last_words);
-                self.conclude(Some(error), self.stopping, watch)?;
+                self.conclude(Some(error), self.stopping.or(vanished.then_some(StopReason::Lost)), watch)?;
             }
             Err(error) => {
                 self.finish_worker();
@@ -224,6 +309,13 @@ impl<'a> Supervisor<'a> {
             }
         }
         Ok(self.run)
+    }
+
+    fn begin_run(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        if self.run.attempt > 1 {
+            return Ok(());
+        }
+        self.event(EventKind::Started, watch)
     }
 
     fn send_job(&mut self) -> Result<()> {
@@ -242,6 +334,8 @@ impl<'a> Supervisor<'a> {
             permissions: self.request.permissions.clone(),
             secrets: self.request.secrets.clone(),
             limits: self.request.limits,
+            recalled: std::mem::take(&mut self.journal.recalled),
+            takes_back: self.compensation.is_some(),
             protected: self.request.protected.clone(),
         };
         self.tell_worker(&ToWorker::Job(Box::new(job)));
@@ -299,18 +393,18 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, message: FromWorker, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
         match message {
             FromWorker::Begin { id, intent } => {
-                let reply = self.event(EventKind::StepStarted(intent), watch).and_then(|()| self.commit());
-                self.reply(id, reply.map(|()| Reply::Gate(Gate::Go)))
+                let gate = self.gate(intent, watch).and_then(|gate| self.commit().map(|()| Reply::Gate(gate)));
+                self.reply(id, gate)
             }
             FromWorker::End { id, key, outcome, duration_ms } => {
-                let reply = self.event(EventKind::StepEnded { key, outcome, duration_ms }, watch).and_then(|()| self.commit());
-                self.reply(id, reply.map(|()| Reply::Recorded))
+                let ended = self.end(key, outcome, duration_ms, watch).and_then(|()| self.commit());
+                self.reply(id, ended.map(|()| Reply::Recorded))
             }
-            FromWorker::Tell(event @ (EventKind::Ended { .. } | EventKind::StepStarted(_) | EventKind::StepEnded { .. })) => {
-                Err(Error::new(Kind::Bug, format!("the worker told `{}`, which is not its to tell", event.name())))
+            FromWorker::Effect { id, key, effect } => {
+                let told = self.go_on().and_then(|()| self.event(EventKind::Effect { key, effect }, watch)).and_then(|()| self.commit());
+                self.reply(id, told.map(|()| Reply::Recorded))
             }
-            // An effect is durable before it happens: pipes keep order, and its step's end waits for us.
-            FromWorker::Tell(event) => self.event(event, watch),
+            FromWorker::Tell(event) => self.tell(event, watch),
             FromWorker::Ask { id, question } => {
                 let answer = self.answer(question);
                 let reply = ToWorker::Reply { id, reply: answer.map(Reply::Answer) };
@@ -321,9 +415,9 @@ impl<'a> Supervisor<'a> {
                 self.log.leave_out(bytes);
                 Ok(())
             }
-            FromWorker::CleaningUp => {
-                self.kill_at = Some(Instant::now() + self.request.limits.grace.0 + PATIENCE);
-                Ok(())
+            FromWorker::CleaningUp { id, undo, error, stopped } => {
+                let keys = self.take_back(undo, error, stopped, watch).and_then(|keys| self.commit().map(|()| keys));
+                self.reply(id, keys.map(Reply::TakeBack))
             }
             FromWorker::Over { .. } => Ok(()),
         }
@@ -333,7 +427,152 @@ impl<'a> Supervisor<'a> {
     fn reply(&mut self, id: u64, reply: Result<Reply>) -> Result<()> {
         let failure = reply.as_ref().err().cloned();
         self.tell_worker(&ToWorker::Reply { id, reply });
-        failure.map_or(Ok(()), Err)
+        // A run that was halted ends by itself, and its record says why.
+        failure.filter(|_| self.halted.is_none()).map_or(Ok(()), Err)
+    }
+
+    /// What only a worker knows, and needs no answer.
+    fn tell(&mut self, event: EventKind, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        let is_known = match &event {
+            // A replay says again what was said already.
+            EventKind::Log { step, text } if step.is_empty() => self.said.get_mut(text).is_some_and(|count| {
+                let again = *count > 0;
+                *count = count.saturating_sub(1);
+                again
+            }),
+            EventKind::Output { name, value } => self.run.attempt > 1 && self.run.outputs.get(name) == Some(value),
+            EventKind::UndoRegistered { key, .. } => self.journal.undos.iter().any(|(known, _)| known == key),
+            EventKind::Checked(_) | EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::Read { .. } => false,
+            other => return Err(Error::new(Kind::Bug, format!("the worker told `{}`, which is not its to tell", other.name()))),
+        };
+        if is_known { Ok(()) } else { self.event(event, watch) }
+    }
+
+    /// A step wants to start: whether it may, by what earlier workers left of it.
+    fn gate(&mut self, intent: Intent, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Gate> {
+        self.go_on()?;
+        let attempts = self.journal.attempts(&intent.key);
+        let verdict = self.journal.begin(&intent);
+        let gate = match verdict {
+            Verdict::Value(value) => return Ok(Gate::Done(value)),
+            Verdict::Error(error) => return Ok(Gate::Failed(error)),
+            Verdict::Diverged(why) => return Err(self.diverged(&intent.key, &why)),
+            _ if self.compensation.is_some() && !intent.undo && !self.is_compensating(&intent) => return Ok(Gate::TakeBack),
+            Verdict::Doubt(past) => return Err(self.doubt(&past, None)),
+            Verdict::Verify(past) => {
+                self.doubtful.insert(intent.key.clone(), *past);
+                Gate::Verify
+            }
+            Verdict::Run if self.request.faults.repeats(&intent) => Gate::Twice,
+            Verdict::Run => Gate::Go,
+        };
+        let key = intent.key.clone();
+        let fails = !intent.undo && self.request.faults.fails(&intent);
+        self.event(EventKind::StepStarted(Intent { attempt: attempts + intent.attempt, ..intent }), watch)?;
+        if !fails {
+            return Ok(gate);
+        }
+        let error = Error::new(Kind::Failed, format!("step `{key}` fails because of `--fail-at`"));
+        self.event(EventKind::StepEnded { key, outcome: Outcome::Error(error.clone()), duration_ms: 0 }, watch)?;
+        Ok(Gate::Failed(error))
+    }
+
+    /// Whether a step belongs to a compensation.
+    fn is_compensating(&self, intent: &Intent) -> bool {
+        self.run.steps.iter().any(|step| step.undo && step.key == intent.within)
+    }
+
+    fn end(&mut self, key: String, outcome: Outcome, duration_ms: u64, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        self.go_on()?;
+        if let Some(missed) = self.journal.ended(&key, matches!(outcome, Outcome::Value(_))) {
+            return Err(self.diverged(&missed, &format!("step `{key}` ended without it")));
+        }
+        self.event(EventKind::StepEnded { key, outcome, duration_ms }, watch)
+    }
+
+    /// The compensations to run: those that are registered, unless the run was taking back already.
+    fn take_back(
+        &mut self,
+        registered: Vec<String>,
+        error: Option<Error>,
+        stopped: Option<StopReason>,
+        watch: &mut dyn FnMut(&Run, &Event),
+    ) -> Result<Vec<String>> {
+        self.go_on()?;
+        let is_settled = |key: &String| {
+            self.run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped))
+        };
+        let wanted = match &self.compensation {
+            Some(compensation) => compensation.undo.clone(),
+            // It failed before it came to where it had stopped: its work is not taken back half.
+            None if self.journal.unasked("").is_some() => return Ok(Vec::new()),
+            None => self.journal.undos.iter().map(|(key, _)| key.clone()).collect(),
+        };
+        let lost = wanted.iter().find(|key| !registered.contains(key) && !is_settled(key));
+        if let Some(key) = lost.cloned() {
+            return Err(self.lost(&key));
+        }
+        let compensation = match (self.compensation.clone(), error) {
+            (Some(compensation), _) => compensation,
+            (None, Some(error)) if !registered.is_empty() => {
+                let compensation = Compensation { undo: registered, status: self.status_of(stopped, Some(&error)), error };
+                self.event(EventKind::CompensationStarted(compensation.clone()), watch)?;
+                self.compensation.insert(compensation).clone()
+            }
+            _ => return Ok(Vec::new()),
+        };
+        self.kill_at = Some(Instant::now() + self.request.limits.grace.0 + PATIENCE);
+        Ok(compensation.undo)
+    }
+
+    fn go_on(&self) -> Result<()> {
+        self.halted.as_ref().map_or(Ok(()), |(_, error)| Err(error.clone()))
+    }
+
+    /// Stops the worker where it is: it does nothing more, and takes nothing back.
+    fn halt(&mut self, status: RunState, error: Error) -> Error {
+        let error = error.permanent();
+        self.halted = Some((status, error.clone()));
+        self.kill_at = Some(Instant::now() + PATIENCE);
+        self.tell_worker(&ToWorker::Stop(StopReason::Halted));
+        error
+    }
+
+    fn diverged(&mut self, key: &str, why: &str) -> Error {
+        let error = Error::new(Kind::Conflict, format!("diverged at step `{key}`: {why}"))
+            .code("RB3104")
+            .hint("nothing was done: the script took another way than before, as one does that decides by what it reads outside of a step")
+            .hint(format!("look at what was done with `runbook report {0}`, then start anew: runbook retry {0}", self.run.run));
+        self.halt(RunState::Failed, error)
+    }
+
+    /// A step of which nobody knows whether it was done.
+    fn doubt(&mut self, past: &Past, unanswered: Option<&Error>) -> Error {
+        let (key, number) = (&past.intent.key, self.run.run);
+        let effects: Vec<&str> = past.effects.iter().map(|effect| effect.summary.as_str()).collect();
+        let began = if effects.is_empty() { String::new() } else { format!(" and began to: {}", effects.join("; ")) };
+        let why = unanswered.map(|error| format!("; its `verify` could not tell: {}", error.message)).unwrap_or_default();
+        let started = past.started.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let say = |what: &str, means: &str| format!("{means}: runbook resume {number} --step '{}={what}'", key.replace('\'', "'\\''"));
+        let error = Error::new(Kind::Waiting, format!("step `{key}` may have been done or not: it started at {started}{began}{why}"))
+            .code("RB3103")
+            .hint(say("done", "look whether it was done; if it was"))
+            .hint(say("redo", "if it was not"))
+            .hint(say("skip", "to go on without it"));
+        self.halt(RunState::NeedsAttention, error)
+    }
+
+    /// A compensation that was registered in a step which is not run again.
+    fn lost(&mut self, key: &str) -> Error {
+        let number = self.run.run;
+        let name = key.replace('\'', "'\\''");
+        let error =
+            Error::new(Kind::Waiting, format!("`{key}` has to be done by hand: it was registered inside of a step that is not run again"))
+                .code("RB3103")
+                .hint(format!("when it is done: runbook resume {number} --step '{name}=done'"))
+                .hint(format!("to go on without it: runbook resume {number} --step '{name}=skip'"))
+                .hint("call `undo` outside of the step, and a resumed run knows it");
+        self.halt(RunState::NeedsAttention, error)
     }
 
     /// Applies, logs and shows an event; it is durable with the next commit.
@@ -347,7 +586,13 @@ impl<'a> Supervisor<'a> {
             EventKind::Log { .. } => self.log.append(std::slice::from_ref(&event))?,
             _ => {
                 self.log.append(std::slice::from_ref(&event))?;
+                let crashes = self.request.faults.crashes_after(&event.kind);
                 self.pending.push(event);
+                if crashes {
+                    self.commit()?;
+                    self.kill();
+                    faults::die();
+                }
             }
         }
         if self.pending.len() >= BATCH { self.commit() } else { Ok(()) }
@@ -406,6 +651,11 @@ impl<'a> Supervisor<'a> {
             Question::Outbox => {
                 permit("notify", "send", "outbox")?;
                 self.standing()
+            }
+            Question::Doubt { key, error } => {
+                let intent = Intent { key: key.clone(), ..Intent::default() };
+                let past = self.doubtful.remove(&key).unwrap_or(Past { intent, started: now(), effects: Vec::new(), end: End::Open });
+                Err(self.doubt(&past, Some(&error)))
             }
             Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
         }
@@ -543,10 +793,28 @@ impl<'a> Supervisor<'a> {
         let signal = status.and_then(|status| status.signal()).and_then(signal_name);
         let how = signal.map(str::to_owned).unwrap_or_else(|| status.map_or("no status".to_owned(), |status| status.to_string()));
         let error = Error::new(Kind::Limit, format!("the worker crashed: {how}")).code("RB3102");
+        if status.as_ref().is_some_and(was_killed) {
+            return Error::new(Kind::Limit, format!("the worker was killed: {how}"))
+                .code("RB3102")
+                .hint("somebody ended it, or the machine ran out of memory")
+                .hint(format!("it goes on where it stopped with `runbook resume {}`", self.run.run));
+        }
         let reason = last_words.lines().find(|line| line.contains("overflow") || line.contains("memory allocation"));
         match reason {
             Some(reason) => error.hint(self.redactor.text(reason.trim())),
             None => error.hint("a script can only crash its own worker; look for values that nest or grow without end"),
+        }
+    }
+
+    /// How a run stands that ended like this.
+    fn status_of(&self, stopped: Option<StopReason>, error: Option<&Error>) -> RunState {
+        match (stopped.or(self.stopping.filter(|_| error.is_some())), error) {
+            (Some(StopReason::Cancelled), _) => RunState::Cancelled,
+            (Some(StopReason::Time), _) => RunState::TimedOut,
+            (Some(StopReason::Lost), _) => RunState::Interrupted,
+            (Some(StopReason::Halted), _) => RunState::NeedsAttention,
+            (Some(StopReason::Memory), _) | (None, Some(_)) => RunState::Failed,
+            (None, None) => self.run.verdict(),
         }
     }
 
@@ -559,24 +827,41 @@ impl<'a> Supervisor<'a> {
             self.log.make_room();
             self.log.append(std::slice::from_ref(&event))?;
         }
-        let status = match (stopped.or(self.stopping.filter(|_| error.is_some())), &error) {
-            (Some(StopReason::Cancelled), _) => RunState::Cancelled,
-            (Some(StopReason::Time), _) => RunState::TimedOut,
-            (Some(StopReason::Lost), _) => RunState::Interrupted,
-            (Some(StopReason::Memory), _) | (None, Some(_)) => RunState::Failed,
-            (None, None) => self.run.verdict(),
+        let missed = if error.is_none() { self.journal.ended("", true) } else { None };
+        let missed = missed.filter(|_| self.compensation.is_none()).map(|key| self.diverged(&key, "the script ended without it"));
+        let (status, error) = match (self.halted.take(), self.compensation.take()) {
+            (Some((status, error)), _) => (status, Some(error)),
+            (None, Some(compensation)) => (compensation.status, Some(compensation.error)),
+            (None, None) => (self.status_of(stopped, error.as_ref()), error.or(missed)),
         };
         let exit_code = match status {
             RunState::Succeeded => 0,
             RunState::Warning => 3,
             RunState::Cancelled => self.cancelled.unwrap_or(130),
             RunState::TimedOut => 124,
-            RunState::Interrupted => 8,
-            _ => error.as_ref().map_or(1, |error| if error.kind == Kind::Bug { 70 } else { 1 }),
+            RunState::NeedsAttention => 5,
+            _ => match error.as_ref().map(|error| error.kind) {
+                Some(Kind::Bug) => 70,
+                Some(Kind::Store) => 8,
+                _ => 1,
+            },
         };
         self.event(EventKind::Ended { status, exit_code, error }, watch)?;
         self.commit()
     }
+}
+
+/// The lines that were logged outside of steps.
+fn said(state: &StateDir, number: u64) -> Result<HashMap<String, u32>> {
+    let mut said = HashMap::new();
+    for line in Log::at(&state.run(number)).lines(1, u64::MAX)? {
+        if let EventKind::Log { step, text } = line.event.kind
+            && step.is_empty()
+        {
+            *said.entry(text).or_default() += 1;
+        }
+    }
+    Ok(said)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the supervisor stamps events; it is the clock of the journal")]
@@ -650,6 +935,12 @@ fn read_last_words(stderr: ChildStderr) -> std::thread::JoinHandle<String> {
         let _ = std::io::copy(&mut stderr, &mut std::io::sink());
         String::from_utf8_lossy(&words).into_owned()
     })
+}
+
+/// Whether somebody else ended a process, which says nothing about the script.
+fn was_killed(status: &ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    matches!(status.signal(), Some(9 | 15))
 }
 
 fn signal_name(signal: i32) -> Option<&'static str> {

@@ -1,7 +1,7 @@
 //! The worker: evaluates one script and has its effects. It reads no file of the project, no
 //! environment and no argument; what it may know comes over its standard input.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Stdin, Stdout};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use rhai::Engine;
 use rustix::process::{Resource, Rlimit, Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setrlimit};
+use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::{Answer, Ctx, Gate, Question, Recorder, Stop, StopReason, kill_descendants};
-use crate::model::{EventKind, Intent, Outcome};
+use crate::model::{Effect, EventKind, Intent, Outcome};
 use crate::run::process::resident;
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
-use crate::script::{Given, Language, Script, check_params, compensations, evaluate};
+use crate::script::{Compensation, Given, Language, Script, check_params, compensations, evaluate};
 
 /// What the deepest script within the limits needs, with a wide margin: values nest too, and comparing
 /// or dropping one recurses. Virtual until touched.
@@ -92,6 +93,7 @@ fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<
     };
     let given = job.params.into_iter().map(|(name, value)| (name, Given::Value(value))).collect();
     let system = crate::model::System { name: job.system_name, ..job.system };
+    line.remember(job.recalled);
     let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, line.clone(), stop.clone());
     ctx.protect(job.protected);
     let engine = match check_params(&script.header, &given) {
@@ -100,23 +102,23 @@ fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<
     };
     let result = evaluate(&engine, &script);
     let stopped = if result.is_err() { stop.reason() } else { None };
-    match result {
-        Ok(()) => (None, None),
-        Err(error) => {
-            take_back(&ctx, &engine, line, stop, grace.0);
-            (Some(error), stopped)
+    let error = result.err();
+    if (error.is_some() || job.takes_back) && !matches!(stopped, Some(StopReason::Halted | StopReason::Lost)) {
+        let undo = compensations(&ctx);
+        let keys = undo.iter().map(|compensation| compensation.key.clone()).collect();
+        let ended = error.clone();
+        let asked = line.request(|id| FromWorker::CleaningUp { id, undo: keys, error: ended, stopped });
+        if let Ok(Reply::TakeBack(keys)) = asked {
+            take_back(&keys, &undo, &engine, stop, grace.0);
         }
     }
+    (error, stopped)
 }
 
-/// Runs the compensations, the last registered first. One that fails is recorded, and the next one runs.
-fn take_back(ctx: &Ctx, engine: &Engine, line: &Line, stop: &Stop, grace: Duration) {
-    let compensations = compensations(ctx);
-    if compensations.is_empty() || line.say(&FromWorker::CleaningUp).is_err() {
-        return;
-    }
+/// Runs the compensations in the order of these keys. One that fails is recorded, and the next one runs.
+fn take_back(keys: &[String], undo: &[Compensation], engine: &Engine, stop: &Stop, grace: Duration) {
     stop.begin_cleanup(grace);
-    for compensation in compensations {
+    for compensation in keys.iter().filter_map(|key| undo.iter().find(|compensation| compensation.key == *key)) {
         let done = compensation.run(engine);
         if done.is_err() && stop.reason().is_some() {
             return;
@@ -133,6 +135,7 @@ struct Line {
     left_out: AtomicU64,
     out: Mutex<Option<Stdout>>,
     waiting: Mutex<HashMap<u64, Sender<Result<Reply>>>>,
+    recalled: Mutex<BTreeMap<String, Value>>,
 }
 
 impl Line {
@@ -157,6 +160,10 @@ impl Line {
         }
     }
 
+    fn remember(&self, recalled: BTreeMap<String, Value>) {
+        *self.recalled.lock().unwrap_or_else(PoisonError::into_inner) = recalled;
+    }
+
     fn hang_up(&self) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -175,6 +182,17 @@ impl Recorder for Line {
             Reply::Recorded => Ok(()),
             _ => Err(unexpected()),
         }
+    }
+
+    fn effect(&self, key: &str, effect: Effect) -> Result<()> {
+        match self.request(|id| FromWorker::Effect { id, key: key.to_owned(), effect })? {
+            Reply::Recorded => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn recall(&self, key: &str) -> Option<Value> {
+        self.recalled.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }
 
     fn tell(&self, event: EventKind) -> Result<()> {

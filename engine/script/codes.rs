@@ -344,6 +344,30 @@ pub const CODES: &[Code] = &[
         "",
         "",
     ),
+    code(
+        "RB3103",
+        "a step is in doubt",
+        "The run was interrupted in the middle of an effect, and the step says nothing about what then holds. Look whether it was done, and say so \
+         with `runbook resume RUN --step KEY=done`, `redo` or `skip`. A step that declares `idempotent` or `verify` is never in doubt.",
+        "",
+        "",
+    ),
+    code(
+        "RB3104",
+        "a resumed run took another way",
+        "The script asked for other steps than the record has, mostly since it decides by something it reads outside of a step. Nothing was done. \
+         Read what decides in a step, so that its answer is recorded; this run can only be started anew with `runbook retry`.",
+        "",
+        "",
+    ),
+    code(
+        "RB3105",
+        "a step is not what it declares",
+        "`--repeat-steps` ran a step twice, or asked its `verify` after it was done. An `idempotent` step has to give the same both times, and \
+         `verify` must say that it was done.",
+        "",
+        "",
+    ),
 ];
 
 #[cfg(test)]

@@ -106,6 +106,29 @@ pub trait Store: Send + Sync {
     /// `store`, or `bug` for an event that can not follow; nothing was appended then.
     fn append(&self, id: RunId, events: &[Event]) -> Result<()>;
 
+    /// Makes `supervisor` the process of a run that is over, with the event that says so. When it
+    /// returns, this process alone writes the run.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when the run is not over, or another process was faster; `store`. Nothing changed then.
+    fn take_over(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<()>;
+
+    /// Records the end of a run whose process vanished, and returns whether it did: it does not when
+    /// the run is over, or another process than `supervisor` watches over it by now.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`, or `store`; nothing was recorded then.
+    fn abandon(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<bool>;
+
+    /// The events of a run, in order.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`, or `store`.
+    fn events(&self, id: RunId) -> Result<Vec<Event>>;
+
     /// A run as its events tell it.
     ///
     /// # Errors
@@ -351,6 +374,12 @@ pub fn write_private(directory: &Path, name: &str, content: &[u8]) -> std::io::R
     file.sync_all()?;
     std::fs::rename(&partial, directory.join(name))?;
     std::fs::File::open(directory)?.sync_all()
+}
+
+fn watched(number: u64) -> Error {
+    Error::new(Kind::Conflict, format!("run #{number} is not over: another process watches over it"))
+        .permanent()
+        .hint("`runbook ps` shows what runs")
 }
 
 /// What a listing shows of a run beyond its columns.

@@ -5,6 +5,7 @@
 //! (settings, locks, temporary tables) meets the next one.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ pub(super) struct Pool {
     user: String,
     idle: Mutex<Vec<Client>>,
     places: Arc<Semaphore>,
+    remembers: AtomicBool,
 }
 
 impl Pool {
@@ -112,6 +114,7 @@ impl Pool {
             user: database.user.clone(),
             idle: Mutex::default(),
             places: Arc::new(Semaphore::new(SESSIONS)),
+            remembers: AtomicBool::new(false),
         })
     }
 
@@ -324,8 +327,45 @@ pub(super) async fn execute(pool: &Arc<Pool>, statement: &Statement, options: &C
     pool.within(limit, changing).await
 }
 
-/// Runs statements together or not at all; returns how many rows each touched.
-pub(super) async fn transaction(pool: &Arc<Pool>, statements: &[Statement], options: &ChangeOptions) -> Result<Vec<u64>> {
+/// Where a database remembers which transactions of steps it has committed: a row by the key of the call,
+/// written in the same transaction, with its result.
+const DONE: &str = "CREATE TABLE IF NOT EXISTS runbook_done \
+    (key text PRIMARY KEY, result text NOT NULL, at timestamptz NOT NULL DEFAULT now())";
+
+/// Whether the database can remember transactions; its table is made when it is not there. A role that
+/// may not make it leaves the transaction without a memory.
+pub(super) async fn remembers(pool: &Arc<Pool>) -> Result<bool> {
+    if pool.remembers.load(Ordering::Relaxed) {
+        return Ok(true);
+    }
+    let asking = async {
+        let lease = pool.lease(&format!("SET statement_timeout = {}", millis(TIMEOUT))).await?;
+        let sql = "SELECT to_regclass('runbook_done') IS NOT NULL \
+            AND has_table_privilege(to_regclass('runbook_done'), 'SELECT, INSERT, UPDATE')";
+        let fault = |error: tokio_postgres::Error| pool.fault(&error, "");
+        let known = |row: Row| row.get::<_, Option<bool>>(0) == Some(true);
+        if !lease.client().query_one(sql, &[]).await.map(known).map_err(fault)? {
+            // Two may make it at once, or none may: what counts is whether it can be written then.
+            let _ = lease.client().batch_execute(DONE).await;
+        }
+        let remembers = lease.client().query_one(sql, &[]).await.map(known).map_err(fault)?;
+        lease.close();
+        Ok(remembers)
+    };
+    let remembers = pool.within(TIMEOUT, asking).await?;
+    pool.remembers.store(remembers, Ordering::Relaxed);
+    Ok(remembers)
+}
+
+/// Runs statements together or not at all; returns how many rows each touched. With a key, the database
+/// remembers that it did: a transaction of this key that was committed is not run again, and its result is
+/// the one it had.
+pub(super) async fn transaction(
+    pool: &Arc<Pool>,
+    statements: &[Statement],
+    key: Option<&str>,
+    options: &ChangeOptions,
+) -> Result<Vec<u64>> {
     let limit = options.timeout.unwrap_or(TIMEOUT);
     let opening = format!("BEGIN; SET LOCAL statement_timeout = {}", millis(limit));
     let place = |index: usize| format!("statement {} of {}", index + 1, statements.len());
@@ -334,10 +374,26 @@ pub(super) async fn transaction(pool: &Arc<Pool>, statements: &[Statement], opti
             statement::must_stand_alone(&statement.sql).map_err(|error| error.context(place(index)))?;
         }
         let lease = pool.lease(&opening).await?;
+        let fault = |error: tokio_postgres::Error| pool.fault(&error, "");
+        if let Some(key) = key {
+            // It waits for a worker that was killed while its commit was on the way.
+            let insert = "INSERT INTO runbook_done (key, result) VALUES ($1, '') ON CONFLICT DO NOTHING";
+            if lease.client().execute(insert, &[&key]).await.map_err(fault)? == 0 {
+                let row = lease.client().query_one("SELECT result FROM runbook_done WHERE key = $1", &[&key]).await.map_err(fault)?;
+                lease.close();
+                return serde_json::from_str(row.get(0))
+                    .map_err(|error| Error::because(Kind::Remote, format_args!("the row `{key}` of `runbook_done`"), &error));
+            }
+        }
         let mut touched = Vec::new();
         for (index, statement) in statements.iter().enumerate() {
             // What fails here is undone when the session closes.
             touched.push(lease.change(statement).await.map_err(|error| error.context(place(index)))?);
+        }
+        if let Some(key) = key {
+            let result = Value::from(touched.clone()).to_string();
+            let update = "UPDATE runbook_done SET result = $2 WHERE key = $1";
+            lease.client().execute(update, &[&key, &result]).await.map_err(fault)?;
         }
         lease.client().batch_execute("COMMIT").await.map_err(|error| lease.in_doubt(&error, ""))?;
         lease.close();
