@@ -14,11 +14,13 @@ use crate::cli::live::Live;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
 use crate::cli::report;
-use crate::config::{FILE, Problems};
+use crate::config::{FILE, Problems, Sandbox};
 use crate::error::{Error, Kind, Result};
+use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{Danger, Diagnostic, Event, Level, Run, RunState, Span, System, Trigger};
+use crate::run::process::hide;
 use crate::run::{Limits, Request, Supervisor, Worker};
 use crate::script::{Script, check, check_params};
 use crate::store::StateDir;
@@ -57,6 +59,7 @@ enum Format {
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    hide();
     // It loads while the runbook is read and the run recorded.
     let worker = Worker::start(&this_binary()?)?;
     let commit = commit::of(app.library()?.find(&args.name)?.file);
@@ -72,11 +75,17 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let state = app.state()?;
     let secrets = secrets(app, &state, &system, &permissions, secret_params)?;
     let settings = &app.project()?.settings;
+    let sandbox = enforcement(settings.sandbox);
+    if sandbox == Enforcement::Strict {
+        demand(&permissions)?;
+    }
     let params = plain_params(&script, &given, &shown);
     let limits = Limits {
         time: args.timeout.or(script.header.timeout).or(Some(settings.limits.timeout)),
         memory: script.header.memory.unwrap_or(settings.limits.memory),
         output: settings.limits.output,
+        files: u64::from(settings.limits.files),
+        sandbox,
         ..Limits::default()
     };
     let addresses = super::outbox::addresses(app, &state)?;
@@ -104,6 +113,14 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let code = answer(&run, &args, app);
     super::outbox::deliver(app, &store, &state, &addresses, &after.stop);
     code
+}
+
+fn enforcement(setting: Sandbox) -> Enforcement {
+    match setting {
+        Sandbox::Auto => Enforcement::Auto,
+        Sandbox::Strict => Enforcement::Strict,
+        Sandbox::Off => Enforcement::Off,
+    }
 }
 
 /// What comes after a run: delivering its messages, which nobody has to wait for.

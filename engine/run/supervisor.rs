@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::notify::kind_of;
-use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, Stop, StopReason, kill_descendants};
+use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, Stop, StopReason, kill_descendants, socket_owners};
 use crate::model::system::Contact;
 use crate::model::{Event, EventKind, Message as Notice, Parcel, Run, RunId, RunState, System, Trigger};
 use crate::run::outbox::{self, Addresses};
@@ -150,6 +150,9 @@ impl<'a> Supervisor<'a> {
         };
         run.run = store.create(&run, &request.script.record(), me())?;
         let log = Log::create(&state.run(run.run), request.limits.output.0)?;
+        if request.permissions.uses("exec") {
+            state.make_work(run.run)?;
+        }
         let (sender, messages) = sync_channel(BACKLOG);
         let output = worker.0.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
         let input = worker.0.stdin.take();
@@ -203,6 +206,7 @@ impl<'a> Supervisor<'a> {
             })
         });
         let status = self.finish_worker();
+        self.state.drop_work(self.run.run);
         let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
         let (error, stopped) = match result {
             Ok(Some(over)) => over,
@@ -219,7 +223,7 @@ impl<'a> Supervisor<'a> {
 
     fn send_job(&mut self) -> Result<()> {
         let script = &self.request.script;
-        let directory = self.state.run(self.run.run);
+        let directory = self.state.work(self.run.run);
         let job = Job {
             run: RunInfo { id: self.run.id, number: self.run.run, runbook: self.run.runbook.clone(), started: self.run.started, directory },
             name: script.name.clone(),
@@ -390,6 +394,10 @@ impl<'a> Supervisor<'a> {
             Question::Outbox => {
                 permit("notify", "send", "outbox")?;
                 self.standing()
+            }
+            Question::SocketOwners => {
+                self.request.permissions.check(&Access::host("listeners", "localhost", 0))?;
+                serde_json::to_value(socket_owners()).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
             }
             Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
         }
