@@ -13,7 +13,7 @@ use rhai::Engine;
 use rustix::process::{Resource, Rlimit, Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setrlimit};
 
 use crate::error::{Error, Kind, Result};
-use crate::host::sandbox::Sandbox;
+use crate::host::sandbox::{Grants, Sandbox};
 use crate::host::{Answer, Ctx, Gate, Question, Recorder, Stop, StopReason, kill_descendants};
 use crate::model::{EventKind, Intent, Outcome};
 use crate::run::process::{hide, resident};
@@ -42,7 +42,9 @@ pub fn main() -> u8 {
         }
     };
     confine(job.limits);
-    let sandbox = match Sandbox::enter(job.limits.sandbox, &job.run, &job.system, &job.permissions, &job.protected) {
+    let grants =
+        Grants { run: job.run.clone(), system: job.system.clone(), permissions: job.permissions.clone(), protected: job.protected.clone() };
+    let sandbox = match Sandbox::enter(job.limits.sandbox, grants) {
         Ok(sandbox) => sandbox,
         Err(error) => {
             // Nobody may be there to hear it.

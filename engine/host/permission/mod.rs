@@ -548,9 +548,9 @@ mod tests {
         assert!(!confined.has_host_power() && confined.check(&Access::host_program(program)).is_err());
         let asked = permissions(json!({ "exec": ["host:/usr/bin/apt-get"] }));
         assert!(asked.has_host_power() && asked.check(&Access::program(program)).is_ok());
-        let capped = asked.clone().capped(Some(&policy(json!({ "exec": ["*"] }))), &BTreeMap::new(), &System::default()).unwrap();
+        let capped = asked.clone().capped(Some(&policy(json!({ "exec": ["/*"] }))), &BTreeMap::new(), &System::default()).unwrap();
         assert!(!capped.has_host_power() && capped.check(&Access::program(program)).is_ok());
-        let denied = asked.capped(None, &policy(json!({ "exec": ["host:*"] })), &System::default()).unwrap();
+        let denied = asked.capped(None, &policy(json!({ "exec": ["host:/*"] })), &System::default()).unwrap();
         assert!(!denied.has_host_power() && denied.check(&Access::program(program)).is_ok());
     }
 

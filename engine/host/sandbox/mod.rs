@@ -20,10 +20,10 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Permissions, RunInfo};
-use crate::model::System;
+use crate::host::Permissions;
 use files::Features;
-pub(crate) use power::Power;
+pub use power::Grants;
+use power::Power;
 
 /// How much must be enforced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,9 @@ pub fn limits() -> Vec<String> {
         "a program with a write grant can change modes and owners of files elsewhere that its user owns".to_owned(),
     ];
     if !Features::look().unix {
-        all.push("local sockets are all or none: programs get none; a worker that may use docker, systemd or one of them gets all".to_owned());
+        all.push(
+            "local sockets are all or none: programs get none; a worker that may use docker, systemd or one of them gets all".to_owned(),
+        );
     }
     all
 }
@@ -102,7 +104,7 @@ pub fn demand(permissions: &Permissions) -> Result<()> {
 /// The walls of a run.
 pub struct Sandbox {
     level: Enforcement,
-    programs: Power,
+    grants: Grants,
     outside: Option<Outside>,
 }
 
@@ -136,20 +138,19 @@ impl Sandbox {
     /// # Errors
     ///
     /// `denied`, when something can not be enforced and must be.
-    pub fn enter(level: Enforcement, run: &RunInfo, system: &System, permissions: &Permissions, protected: &[std::path::PathBuf]) -> Result<Arc<Self>> {
+    pub fn enter(level: Enforcement, grants: Grants) -> Result<Arc<Self>> {
         if level == Enforcement::Strict {
-            demand(permissions)?;
+            demand(&grants.permissions)?;
         }
-        let programs = Power::of_programs(run, permissions, system, protected);
         if level == Enforcement::Off {
-            return Ok(Arc::new(Self { level, programs, outside: None }));
+            return Ok(Arc::new(Self { level, grants, outside: None }));
         }
         let no_thread = |error: io::Error| Error::because(Kind::Limit, "no thread to start programs", &error);
-        let outside = permissions.has_host_power().then(Outside::new).transpose().map_err(no_thread)?;
-        let worker = Power::of_worker(run, permissions, system, protected);
+        let outside = grants.permissions.has_host_power().then(Outside::new).transpose().map_err(no_thread)?;
+        let worker = Power::of_worker(&grants);
         let refused = |why: String| Error::new(Kind::Denied, format!("the sandbox could not be built: {why}"));
         confine(&worker).or_else(|why| if level == Enforcement::Strict { Err(refused(why)) } else { Ok(()) })?;
-        Ok(Arc::new(Self { level, programs, outside }))
+        Ok(Arc::new(Self { level, grants, outside }))
     }
 
     /// Starts a program behind its wall.
@@ -167,12 +168,13 @@ impl Sandbox {
         let runtime = Handle::current();
         let work = || {
             let _inside = runtime.enter();
-            match confine(&self.programs) {
+            match confine(&Power::of_programs(&self.grants)) {
                 Err(why) if self.level == Enforcement::Strict => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
                 _ => command.spawn(),
             }
         };
-        std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| Err(io::Error::other("the thread that starts programs panicked")))
+        std::thread::scope(|scope| scope.spawn(work).join())
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that starts programs panicked")))
     }
 }
 

@@ -10,6 +10,20 @@ use url::Url;
 use crate::host::sandbox::files::{device, execute, read, remove, socket, write};
 use crate::host::{Permissions, RunInfo};
 use crate::model::System;
+use crate::model::system::Contact;
+
+/// What a run was given, from which its walls are built.
+#[derive(Debug, Clone)]
+pub struct Grants {
+    /// What run it is.
+    pub run: RunInfo,
+    /// The system it runs for.
+    pub system: System,
+    /// What it may touch.
+    pub permissions: Permissions,
+    /// What no run may touch.
+    pub protected: Vec<PathBuf>,
+}
 
 /// What a thread keeps.
 #[derive(Debug)]
@@ -80,20 +94,23 @@ const JOURNALS: [&str; 3] = ["/var/log/journal", "/run/log/journal", "/run/syste
 const BUSES: [&str; 2] = ["/run/systemd", "/run/dbus"];
 
 impl Power {
-    /// What host functions need. Each of them asks for permission itself, so a directory is opened where the
-    /// permission is for files in it.
-    pub(super) fn of_worker(run: &RunInfo, permissions: &Permissions, system: &System, protected: &[PathBuf]) -> Self {
+    /// What host functions need. Each of them asks for permission itself, and knows what is protected and what
+    /// is made later, so that a directory is theirs where the permission is for something in it.
+    pub(super) fn of_worker(grants: &Grants) -> Self {
+        let Grants { permissions, system, .. } = grants;
         let starts_programs = permissions.uses("exec") || permissions.uses("systemd");
-        let mut power = Self::common(run, permissions, system, starts_programs);
+        // Where messages go is a secret; `notify::test` asks channels from here.
+        let connect = if permissions.uses("notify") { Ports::Any } else { ports(permissions, system) };
+        let mut power = Self::common(grants, connect, starts_programs);
         for (verb, access) in VERBS {
-            let except = exceptions(permissions, verb, protected);
             for object in permissions.paths(verb) {
-                let path = if verb == "read" && !object.contains('*') { PathBuf::from(&object) } else { directory(&object) };
-                power.allow(&path, access(), &except);
+                let path = workplace(verb, &object);
+                power.allow(&path, if verb == "read" { access() } else { access() | read() }, &[]);
             }
         }
         let authorities = system.databases.values().filter_map(|database| database.ca.as_ref());
         let authorities = authorities.chain(system.endpoints.values().filter_map(|endpoint| endpoint.ca.as_ref()));
+        let authorities = authorities.chain(system.contacts.values().filter_map(authorities_of));
         for path in authorities {
             power.allow(Path::new(path), read(), &[]);
         }
@@ -102,9 +119,10 @@ impl Power {
         power
     }
 
-    /// What programs need that are started with no host function in between: exactly what is granted.
-    pub(super) fn of_programs(run: &RunInfo, permissions: &Permissions, system: &System, protected: &[PathBuf]) -> Self {
-        let mut power = Self::common(run, permissions, system, true);
+    /// What programs get, with no host function in between: exactly what is granted, as it is there now.
+    pub(super) fn of_programs(grants: &Grants) -> Self {
+        let Grants { permissions, system, protected, .. } = grants;
+        let mut power = Self::common(grants, ports(permissions, system), true);
         for (verb, access) in VERBS {
             let except = exceptions(permissions, verb, protected);
             for object in permissions.paths(verb) {
@@ -118,8 +136,7 @@ impl Power {
         power
     }
 
-    fn common(run: &RunInfo, permissions: &Permissions, system: &System, starts_programs: bool) -> Self {
-        let connect = ports(permissions, system);
+    fn common(Grants { run, permissions, .. }: &Grants, connect: Ports, starts_programs: bool) -> Self {
         let mut power = Self {
             areas: Vec::new(),
             families: families(permissions, &connect),
@@ -195,10 +212,21 @@ fn exceptions(permissions: &Permissions, verb: &str, protected: &[PathBuf]) -> V
     real.filter(|path| verb != "read" || !SHARED.iter().any(|shared| path.starts_with(shared))).collect()
 }
 
-/// The directory a host function works in: a file is replaced in its directory.
-fn directory(object: &str) -> PathBuf {
+/// The directory a host function works in. A file is replaced in its directory, a directory is removed and made
+/// anew in the one above it, which the kernel would otherwise refuse; the whole machine is never meant by that.
+fn workplace(verb: &str, object: &str) -> PathBuf {
     let path = directory_of_pattern(object);
-    if path.is_dir() { path } else { path.parent().map(Path::to_owned).unwrap_or(path) }
+    let is_itself = path.is_dir() && (verb == "read" || object.contains('*') || path.parent().is_none_or(|above| above == Path::new("/")));
+    let from = if is_itself { Some(path.as_path()) } else { path.parent() };
+    let there = from.unwrap_or(&path).ancestors().find(|above| above.is_dir());
+    there.unwrap_or(Path::new("/")).to_owned()
+}
+
+fn authorities_of(contact: &Contact) -> Option<&String> {
+    match contact {
+        Contact::Email { ca, .. } => ca.as_ref(),
+        _ => None,
+    }
 }
 
 /// The directory above the first `*`; the path itself without one.
@@ -220,7 +248,12 @@ fn matching(permissions: &Permissions, verb: &str, object: &str) -> Vec<PathBuf>
     }
     let Ok(entries) = std::fs::read_dir(&directory) else { return Vec::new() };
     let covered = |path: &PathBuf| permissions.check(&crate::host::Access::path(verb_of(verb), path)).is_ok();
-    entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink())).map(|entry| entry.path()).filter(covered).collect()
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()))
+        .map(|entry| entry.path())
+        .filter(covered)
+        .collect()
 }
 
 fn verb_of(verb: &str) -> &'static str {
