@@ -75,7 +75,7 @@ fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Re
 }
 
 /// Every path with all that is allowed on it.
-fn rules(power: &Power) -> BTreeMap<PathBuf, BitFlags<AccessFs>> {
+pub(super) fn rules(power: &Power) -> BTreeMap<PathBuf, BitFlags<AccessFs>> {
     let mut rules = BTreeMap::new();
     for area in &power.areas {
         carve(area, &area.path, &mut rules);
@@ -111,7 +111,7 @@ pub(super) fn read() -> BitFlags<AccessFs> {
 /// What lets a program make and change what is below a directory. A file is replaced by a rename, which
 /// also takes the old one away; the kernel does not tell these apart.
 pub(super) fn write() -> BitFlags<AccessFs> {
-    (AccessFs::from_write(ABI::V5) & !BitFlags::from(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::RemoveDir | AccessFs::IoctlDev))
+    (AccessFs::from_write(ABI::V5) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::RemoveDir | AccessFs::IoctlDev))
         | AccessFs::ReadDir
 }
 

@@ -201,7 +201,9 @@ impl Power {
     }
 }
 
-const VERBS: [(&str, fn() -> BitFlags<AccessFs>); 3] = [("read", read), ("write", write), ("remove", remove)];
+type Rights = fn() -> BitFlags<AccessFs>;
+
+const VERBS: [(&str, Rights); 3] = [("read", read), ("write", write), ("remove", remove)];
 
 /// What is never meant: what decides over runs, and what the policy forbids. What may be read anyway is left out
 /// for reading, since each exception costs a look into its directories.
@@ -315,4 +317,61 @@ fn port_of_url(object: &str) -> Option<u16> {
 
 fn port_of_host(object: &str) -> Option<u16> {
     object.rsplit_once(':')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::host::sandbox::files;
+    use crate::model::RunId;
+
+    fn grants(allow: Value, directory: &Path) -> Grants {
+        let permissions = Permissions::read(&serde_json::from_value(allow).unwrap(), &System::default()).unwrap();
+        let started = "2026-11-21T12:00:00Z".parse().unwrap();
+        let run = RunInfo { id: RunId::new(), number: 1, runbook: "test".to_owned(), started, directory: directory.join("work") };
+        Grants { run, system: System::default(), permissions, protected: vec![directory.join("state")] }
+    }
+
+    fn connect(allow: Value) -> Ports {
+        Power::of_programs(&grants(allow, Path::new("/nonexistent"))).connect
+    }
+
+    #[test]
+    fn ports_are_those_of_the_grants() {
+        let these = |ports: &[u16]| Ports::These(ports.iter().copied().collect());
+        assert_eq!(connect(json!({ "sys": ["*"] })), these(&[]));
+        assert_eq!(
+            connect(json!({ "http": ["GET https://a.test/x", "GET http://b.test:8080", "GET http://[::1]/"] })),
+            these(&[53, 80, 443, 8080])
+        );
+        assert_eq!(connect(json!({ "net": ["connect:db:5432"] })), these(&[53, 5432]));
+        assert_eq!(connect(json!({ "net": ["connect:db:*"] })), Ports::Any);
+        assert_eq!(connect(json!({ "http": ["GET http://a.test:*"] })), Ports::Any);
+    }
+
+    #[test]
+    fn a_program_gets_what_is_granted_without_what_is_protected() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        for name in ["state", "data", "work"] {
+            std::fs::create_dir(root.join(name)).unwrap();
+        }
+        let grants = grants(json!({ "exec": ["/bin/sh"], "fs": { "read": [&root], "write": [root.join("data/new")] } }), &root);
+        let rules = files::rules(&Power::of_programs(&grants));
+        assert!(rules[&root.join("data")].contains(AccessFs::ReadFile) && rules[&root.join("work")].contains(AccessFs::MakeReg));
+        assert_eq!(rules[&root], BitFlags::from(AccessFs::ReadDir), "what is protected is below it");
+        assert!(!rules.contains_key(&root.join("state")) && !rules.contains_key(&root.join("data/new")));
+        let rules = files::rules(&Power::of_worker(&grants));
+        assert!(rules[&root.join("data")].contains(AccessFs::MakeReg), "a file is made in its directory");
+    }
+
+    #[test]
+    fn who_starts_nothing_can_not() {
+        let starts = |allow: Value| Power::of_worker(&grants(allow, Path::new("/nonexistent"))).starts_programs;
+        assert!(
+            !starts(json!({ "fs": { "read": ["/"] } })) && starts(json!({ "exec": ["/bin/true"] })) && starts(json!({ "systemd": ["*"] }))
+        );
+    }
 }
