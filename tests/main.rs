@@ -4,6 +4,7 @@
 
 mod acceptance;
 mod cli;
+mod containment;
 mod denied;
 mod diagnostics;
 mod docs;

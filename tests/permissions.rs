@@ -263,7 +263,8 @@ fn nothing_a_run_started_outlives_it() {
     let pid_file = directory.path().join("pid");
     let script = directory.path().join("leave.sh");
     std::fs::write(&script, format!("#!/bin/sh\nsetsid sh -c '(setsid sleep 300 & echo $! > {0}.new; mv {0}.new {0}) &' >/dev/null 2>&1 &\nwhile [ ! -s {0} ]; do sleep 0.05; done\n", pid_file.display())).unwrap();
-    let done = run("exec: [\"/bin/sh\"]", &format!("exec::run([\"/bin/sh\", \"{}\"]);", script.display()));
+    let allow = format!("exec: [\"/bin/sh\"], fs: #{{ read: [\"{0}\"], write: [\"{0}\"] }}", directory.path().display());
+    let done = run(&allow, &format!("exec::run([\"/bin/sh\", \"{}\"]);", script.display()));
     assert_eq!(done.code, 0, "{}", done.stdout);
     let pid = std::fs::read_to_string(&pid_file).unwrap();
     let gone = || {

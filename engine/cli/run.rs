@@ -14,12 +14,14 @@ use crate::cli::live::Live;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
 use crate::cli::report;
-use crate::config::{FILE, Problems};
+use crate::config::{FILE, Problems, Sandbox};
 use crate::error::{Error, Kind, Result};
+use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{Danger, Diagnostic, Event, Level, Module, Run, RunState, Span, System, Trigger};
 use crate::run::journal::Journal;
+use crate::run::process::hide;
 use crate::run::{Faults, Limits, Request, Source, Supervisor, Worker};
 use crate::script::{Script, check, check_params};
 use crate::store::{Filter, Sqlite, StateDir, Store};
@@ -83,6 +85,7 @@ pub(super) enum Format {
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    hide();
     // It loads while the runbook is read and the run recorded.
     let worker = Worker::start(&this_binary()?)?;
     let commit = commit::of(app.library()?.find(&args.name)?.file);
@@ -123,10 +126,16 @@ impl Asked {
     /// Everything the run is made of.
     pub(super) fn request(self, app: &App, state: &StateDir) -> Result<Request, Problems> {
         let settings = &app.project()?.settings;
+        let sandbox = enforcement(settings.sandbox);
+        if sandbox == Enforcement::Strict {
+            demand(&self.permissions)?;
+        }
         let limits = Limits {
             time: self.timeout.or(self.script.header.timeout).or(Some(settings.limits.timeout)),
             memory: self.script.header.memory.unwrap_or(settings.limits.memory),
             output: settings.limits.output,
+            files: u64::from(settings.limits.files),
+            sandbox,
             ..Limits::default()
         };
         Ok(Request {
@@ -193,6 +202,14 @@ fn source(store: &dyn Store, script: &Script, system: &System, shown: &BTreeMap<
         refused(format!("run #{} can not be taken up at step `{step}`", last.run))
             .hint(format!("it has to be at the top level, and all before it done; the run has {}", known.join(", ")))
     })
+}
+
+fn enforcement(setting: Sandbox) -> Enforcement {
+    match setting {
+        Sandbox::Auto => Enforcement::Auto,
+        Sandbox::Strict => Enforcement::Strict,
+        Sandbox::Off => Enforcement::Off,
+    }
 }
 
 /// What comes after a run: delivering its messages, which nobody has to wait for.

@@ -100,6 +100,8 @@ pub enum Question {
     Flush,
     /// What became of messages: counts by state, and the dead ones.
     Outbox,
+    /// The process that holds each socket of this machine. A worker behind its wall can not see it.
+    SocketOwners,
     /// The newest runs of a runbook for this run's system.
     History {
         /// The name of the runbook.

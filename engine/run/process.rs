@@ -1,6 +1,8 @@
 //! Processes as the kernel tells of them.
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, set_dumpable_behavior, setrlimit,
+};
 
 use crate::host::process::Stat;
 use crate::store::ProcessId;
@@ -9,6 +11,13 @@ use crate::store::ProcessId;
 pub fn me() -> ProcessId {
     let pid = std::process::id();
     ProcessId { pid, started: Stat::of(pid).map_or(0, |process| process.started) }
+}
+
+/// Keeps the memory of this process, which holds secrets, from others of the same user and from core files.
+/// What the kernel refuses changes nothing else.
+pub fn hide() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// Whether a process still runs, and is not another one that got its number.

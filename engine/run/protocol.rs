@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::sandbox::Enforcement;
 use crate::host::{Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, StopReason};
 use crate::model::{Effect, EventKind, Intent, Outcome, Size, Span, System};
 
@@ -26,11 +27,15 @@ pub struct Limits {
     pub output: Size,
     /// For compensations, after a failure or a cancellation.
     pub grace: Span,
+    /// The open files of the worker, and of each program it starts.
+    pub files: u64,
+    /// How much of the sandbox must be enforced.
+    pub sandbox: Enforcement,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: None, memory: Size(256 << 20), output: Size(10 << 20), grace: Span::secs(30) }
+        Self { time: None, memory: Size(256 << 20), output: Size(10 << 20), grace: Span::secs(30), files: 1024, sandbox: Enforcement::Auto }
     }
 }
 

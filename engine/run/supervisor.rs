@@ -14,7 +14,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::notify::kind_of;
-use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, SECRET_FILES, Secrets, Stop, StopReason, kill_descendants};
+use crate::host::{
+    Access, Answer, Gate, Mode, Permissions, Question, RunInfo, SECRET_FILES, Secrets, Stop, StopReason, kill_descendants, socket_owners,
+};
 use crate::model::system::Contact;
 use crate::model::{
     Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Run, RunId, RunState, StepState, System, Trigger,
@@ -207,6 +209,9 @@ impl<'a> Supervisor<'a> {
     fn made(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request, run: Run) -> Result<Self> {
         let redactor = Redactor::new(&request.secrets)?;
         let log = Log::create(&state.run(run.run), request.limits.output.0)?;
+        if request.permissions.uses("exec") {
+            state.make_work(run.run)?;
+        }
         let (sender, messages) = sync_channel(BACKLOG);
         let output = worker.0.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
         let input = worker.0.stdin.take();
@@ -320,7 +325,7 @@ impl<'a> Supervisor<'a> {
 
     fn send_job(&mut self) -> Result<()> {
         let script = &self.request.script;
-        let directory = self.state.run(self.run.run);
+        let directory = self.state.work(self.run.run);
         let job = Job {
             run: RunInfo { id: self.run.id, number: self.run.run, runbook: self.run.runbook.clone(), started: self.run.started, directory },
             name: script.name.clone(),
@@ -657,6 +662,10 @@ impl<'a> Supervisor<'a> {
                 let past = self.doubtful.remove(&key).unwrap_or(Past { intent, started: now(), effects: Vec::new(), end: End::Open });
                 Err(self.doubt(&past, Some(&error)))
             }
+            Question::SocketOwners => {
+                self.request.permissions.check(&Access::host("listeners", "localhost", 0))?;
+                serde_json::to_value(socket_owners()).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
+            }
             Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
         }
     }
@@ -765,7 +774,8 @@ impl<'a> Supervisor<'a> {
         let status = self.reap();
         kill_descendants(std::process::id());
         // A worker that was killed could not remove them.
-        let _ = std::fs::remove_dir_all(self.state.run(self.run.run).join(SECRET_FILES));
+        let _ = std::fs::remove_dir_all(self.state.work(self.run.run).join(SECRET_FILES));
+        self.state.drop_work(self.run.run);
         status
     }
 

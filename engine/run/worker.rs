@@ -14,9 +14,10 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, set_child_subreaper, set
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::sandbox::{Grants, Sandbox};
 use crate::host::{Answer, Ctx, Gate, Question, Recorder, Stop, StopReason, kill_descendants};
 use crate::model::{Effect, EventKind, Intent, Outcome};
-use crate::run::process::resident;
+use crate::run::process::{hide, resident};
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::script::{Compensation, Given, Language, Script, check_params, compensations, evaluate};
 
@@ -42,6 +43,16 @@ pub fn main() -> u8 {
         }
     };
     confine(job.limits);
+    let grants =
+        Grants { run: job.run.clone(), system: job.system.clone(), permissions: job.permissions.clone(), protected: job.protected.clone() };
+    let sandbox = match Sandbox::enter(job.limits.sandbox, grants) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            // Nobody may be there to hear it.
+            let _ = Line::default().say(&FromWorker::Over { error: Some(error), stopped: None });
+            return 70;
+        }
+    };
     let stop = Arc::new(Stop::new(job.limits.time.map(|time| time.0)));
     let line = Arc::new(Line { room: AtomicU64::new(job.limits.output.0), ..Line::default() });
     listen(input, line.clone(), stop.clone());
@@ -49,7 +60,7 @@ pub fn main() -> u8 {
     let script_line = line.clone();
     let thread = std::thread::Builder::new().name("script".to_owned()).stack_size(STACK).spawn(move || {
         // The values of a script are dropped here, on the large stack.
-        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| work(job, &script_line, &stop)));
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| work(job, sandbox, &script_line, &stop)));
         ended.unwrap_or_else(|_| (Some(Error::new(Kind::Bug, "the worker panicked").hint("please report it with the runbook")), None))
     });
     let (error, stopped) = match thread.map(std::thread::JoinHandle::join) {
@@ -71,12 +82,13 @@ pub fn main() -> u8 {
 /// What the process may use, and what ends it with its supervisor. What the kernel refuses is the
 /// supervisor's to enforce from outside.
 fn confine(limits: Limits) {
+    hide();
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let _ = set_child_subreaper(Some(getpid()));
     let cap = |resource: Resource, most: u64| {
         let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     };
-    cap(Resource::Core, 0);
+    cap(Resource::Nofile, limits.files);
     // Stacks and arenas are reserved, not used: room for them beyond the limit. It stops a single
     // allocation that nothing else could see coming.
     if !cfg!(debug_assertions) {
@@ -84,7 +96,7 @@ fn confine(limits: Limits) {
     }
 }
 
-fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<StopReason>) {
+fn work(job: Job, sandbox: Arc<Sandbox>, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<StopReason>) {
     let grace = job.limits.grace;
     let modules = job.modules;
     let script = match Script::read(&job.name, &job.path, &job.text, |path| modules.get(path).cloned()) {
@@ -96,6 +108,7 @@ fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<
     line.remember(job.recalled);
     let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, line.clone(), stop.clone());
     ctx.protect(job.protected);
+    ctx.confine(sandbox);
     let engine = match check_params(&script.header, &given) {
         Ok((_, params)) => Language::shared().engine(&ctx, &script, &params),
         Err(error) => return (Some(error), None),

@@ -336,6 +336,29 @@ impl StateDir {
         self.root.join("runs").join(number.to_string())
     }
 
+    /// The directory in which programs of a run keep their files, apart from what is recorded of it.
+    pub fn work(&self, number: u64) -> PathBuf {
+        self.run(number).join("work")
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it can not be made.
+    pub fn make_work(&self, number: u64) -> Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        let work = self.work(number);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&work);
+        made.map_err(|error| Error::because(Kind::Store, format_args!("`{}` can not be made", work.display()), &error))
+    }
+
+    /// Removes it when nothing was left in it.
+    pub fn drop_work(&self, number: u64) {
+        // What is left in it stays with the run.
+        let _ = std::fs::remove_dir(self.work(number));
+    }
+
     /// The directory of secrets that were set with `runbook secret set`.
     pub fn secrets(&self) -> PathBuf {
         self.root.join("secrets")

@@ -102,7 +102,8 @@ fn examine(app: &App) -> Vec<Finding> {
     findings.push(docker(&systems));
     findings.push(systemd(&systems));
     findings.extend(tools(&systems));
-    findings.push(kernel::features());
+    let sandbox = app.project().map_or_else(|_| crate::config::Sandbox::default(), |project| project.settings.sandbox);
+    findings.extend(kernel::findings(sandbox));
     findings
 }
 

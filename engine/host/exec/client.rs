@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -14,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::SecretText;
 use crate::host::exec::program::Program;
 use crate::host::exec::secret_files::SecretFiles;
+use crate::host::sandbox::Sandbox;
 use crate::model::{Size, Span};
 
 /// How to start programs.
@@ -94,6 +96,7 @@ pub(super) struct Pipeline {
     pub(super) timeout: Span,
     pub(super) max_output: u64,
     pub(super) ok_codes: Vec<i32>,
+    pub(super) sandbox: Option<Arc<Sandbox>>,
 }
 
 impl RunOptions {
@@ -189,7 +192,11 @@ fn start(pipeline: Pipeline) -> Result<Running> {
         command.arg0(&stage.program.path).args(&stage.arguments).env_clear().envs(&pipeline.env).current_dir(&pipeline.cwd);
         command.stdin(std::mem::replace(&mut input, next)).stdout(output).stderr(Stdio::piped()).kill_on_drop(true);
         command.process_group(running.group.0.map_or(0, |leader| leader.as_raw_nonzero().get()));
-        let child = command.spawn().map_err(failed)?;
+        let child = match &pipeline.sandbox {
+            Some(sandbox) => sandbox.spawn(command, stage.program.has_host_power),
+            None => command.spawn(),
+        };
+        let child = child.map_err(failed)?;
         if running.group.0.is_none() {
             running.group.0 = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         }

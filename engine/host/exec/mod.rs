@@ -162,7 +162,8 @@ fn prepared(call: &Call<'_>, stages: &[Array], options: &RunOptions) -> RhaiResu
         None => environment::home(call.ctx()),
     };
     let (timeout, max_output, ok_codes) = options.limits();
-    Ok(Pipeline { stages, stdin, cwd, env, secret_files, private, timeout, max_output, ok_codes })
+    let sandbox = call.ctx().sandbox().cloned();
+    Ok(Pipeline { stages, stdin, cwd, env, secret_files, private, timeout, max_output, ok_codes, sandbox })
 }
 
 fn stage(call: &Call<'_>, argv: &[Dynamic]) -> Result<Stage> {

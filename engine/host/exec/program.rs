@@ -21,6 +21,8 @@ pub(super) struct Program {
     real: PathBuf,
     handle: File,
     is_script: bool,
+    /// Whether it is started outside of the sandbox.
+    pub(super) has_host_power: bool,
 }
 
 impl Program {
@@ -55,7 +57,9 @@ impl Program {
                 .target(name));
         }
         let is_script = starts_like_a_script(&handle);
-        Ok(Self { path, real, handle, is_script })
+        let may_all = |path: &Path| ctx.permissions().check(&Access::host_program(path)).is_ok();
+        let has_host_power = may_all(&real) || may_all(&path);
+        Ok(Self { path, real, handle, is_script, has_host_power })
     }
 
     /// What to execute: the open file itself.
