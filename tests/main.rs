@@ -9,6 +9,7 @@ mod diagnostics;
 mod docs;
 mod harness;
 mod hostile;
+mod integrity;
 mod outbox;
 mod pages;
 mod permissions;

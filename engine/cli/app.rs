@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
 use crate::model::{Diagnostic, Module, System};
 use crate::script::{Script, stdlib};
+use crate::store::audit::{Act, Action};
 use crate::store::{Sqlite, StateDir};
 
 /// One command under way.
@@ -100,6 +101,16 @@ impl App {
         let store = Sqlite::open(&state.database())?;
         tracing::info!(state = %state.root().display(), "store");
         Ok((state, store))
+    }
+
+    /// The person behind the command.
+    pub(super) fn who(&self) -> String {
+        ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| self.environment.get(name)).unwrap_or("unknown").to_owned()
+    }
+
+    /// What the person is about to do, for the audit log.
+    pub(super) fn act(&self, action: Action, subject: impl Into<String>, why: impl Into<String>) -> Act {
+        Act { who: self.who(), action, subject: subject.into(), why: why.into() }
     }
 
     /// Prints an answer as JSON.

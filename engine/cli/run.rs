@@ -88,7 +88,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         limits,
         commit: commit.and_then(|asked| asked.join().ok().flatten()),
         trigger: Trigger::Command,
-        by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
+        by: app.who(),
         protected: protected(app, &state)?,
         addresses: addresses.clone(),
         system,

@@ -149,7 +149,11 @@ impl<'a> Supervisor<'a> {
             error: None,
         };
         run.run = store.create(&run, &request.script.record(), me())?;
-        let log = Log::create(&state.run(run.run), request.limits.output.0)?;
+        let log = Log::create(&state.run(run.run), request.limits.output.0).inspect_err(|error| {
+            // It is on record, so its end has to be as well, if it can be.
+            let kind = EventKind::Ended { status: RunState::Interrupted, exit_code: 8, error: Some(error.clone()) };
+            let _ = store.append(run.id, &[Event { at: now(), kind }]);
+        })?;
         let (sender, messages) = sync_channel(BACKLOG);
         let output = worker.0.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
         let input = worker.0.stdin.take();
@@ -346,8 +350,9 @@ impl<'a> Supervisor<'a> {
             EventKind::Progress { .. } => return Ok(()),
             EventKind::Log { .. } => self.log.append(std::slice::from_ref(&event))?,
             _ => {
+                // The journal must have it also when the log has no room left.
+                self.pending.push(event.clone());
                 self.log.append(std::slice::from_ref(&event))?;
-                self.pending.push(event);
             }
         }
         if self.pending.len() >= BATCH { self.commit() } else { Ok(()) }
@@ -574,8 +579,9 @@ impl<'a> Supervisor<'a> {
             RunState::Interrupted => 8,
             _ => error.as_ref().map_or(1, |error| if error.kind == Kind::Bug { 70 } else { 1 }),
         };
-        self.event(EventKind::Ended { status, exit_code, error }, watch)?;
-        self.commit()
+        let told = self.event(EventKind::Ended { status, exit_code, error }, watch);
+        self.commit()?;
+        told
     }
 }
 

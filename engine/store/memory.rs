@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Channel, Event, Module, Parcel, ParcelState, Run, RunId};
+use crate::store::audit::{Action, AuditFilter, Entry, uid};
 use crate::store::{Filter, ProcessId, SENDINGS_KEPT, Settlement, Store, Summary, Tally, note_of};
 
 /// A store that is gone with its process.
@@ -21,6 +22,7 @@ struct Inner {
     notes: BTreeMap<(String, String), Value>,
     parcels: Vec<Parcel>,
     sendings: Vec<(Channel, Timestamp)>,
+    audit: Vec<Entry>,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,7 @@ impl Store for Memory {
         }
         let number = inner.runs.len() as u64 + 1;
         let run = Run { run: number, ..run.clone() };
+        inner.note(&run, run.started, None);
         inner.runs.push(Recorded { last: run.started, run, modules: modules.to_vec(), supervisor });
         Ok(number)
     }
@@ -65,9 +68,28 @@ impl Store for Memory {
             last = event.at;
             run.apply(event)?;
         }
-        recorded.run = run;
+        recorded.run = run.clone();
         recorded.last = last;
+        if let Some(ended) = run.ended.filter(|_| !events.is_empty()) {
+            inner.note(&run, ended, Some(run.status.name()));
+        }
         Ok(())
+    }
+
+    fn verify(&self, id: RunId) -> Result<()> {
+        self.run(id).map(drop)
+    }
+
+    fn audit(&self, entry: &Entry) -> Result<u64> {
+        Ok(self.lock().add(entry))
+    }
+
+    fn audited(&self, filter: &AuditFilter) -> Result<Vec<Entry>> {
+        let wanted = |entry: &&Entry| {
+            filter.since.is_none_or(|since| entry.at >= since) && filter.action.is_none_or(|action| entry.action == action)
+        };
+        let limit = if filter.limit == 0 { usize::MAX } else { filter.limit as usize };
+        Ok(self.lock().audit.iter().rev().filter(wanted).take(limit).cloned().collect())
     }
 
     fn run(&self, id: RunId) -> Result<Run> {
@@ -173,6 +195,28 @@ impl Store for Memory {
 }
 
 impl Inner {
+    fn add(&mut self, entry: &Entry) -> u64 {
+        let seq = self.audit.len() as u64 + 1;
+        self.audit.push(Entry { seq, ..entry.clone() });
+        seq
+    }
+
+    fn note(&mut self, run: &Run, at: Timestamp, outcome: Option<&str>) {
+        let system = run.system.as_ref().map(|system| format!(" for {system}")).unwrap_or_default();
+        let why = if outcome.is_some() { String::new() } else { "command".to_owned() };
+        self.add(&Entry {
+            seq: 0,
+            at,
+            who: run.by.clone(),
+            uid: uid(),
+            action: Action::Run,
+            subject: format!("#{} {}{system}", run.run, run.runbook),
+            why,
+            outcome: outcome.map(str::to_owned),
+            run: Some(run.run),
+        });
+    }
+
     fn in_order(&self, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
         let mut found: Vec<Parcel> = self.parcels.iter().filter(|parcel| wanted(parcel)).cloned().collect();
         found.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
