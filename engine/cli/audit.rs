@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Span;
 use crate::store::audit::{AuditFilter, Checkpoint, Entry};
 use crate::store::{Examination, Store};
+use crate::words::count;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -123,13 +124,19 @@ fn verdict(seen: &Examination, checkpoints: usize, app: &App) -> String {
         return seen.damage.iter().map(line).collect::<Vec<_>>().join("\n");
     }
     let good = app.terminal.symbol(GOOD, "✔", "ok");
-    let all = format!("{good} {} runs, {} events, {} rows of the audit log: as they were written", seen.runs, seen.events, seen.audit);
+    let all = format!("{good} {}: as they were written", scope(seen));
     let rest = match (checkpoints, seen.unanchored) {
         (0, _) => "a log that was cut or made anew is only found with a checkpoint: runbook audit checkpoint --out FILE".to_owned(),
         (_, 0) => "the last checkpoint vouches for all of it".to_owned(),
-        (_, rows) => format!("unanchored: {rows} rows came after the last checkpoint"),
+        (_, rows) => format!("unanchored: {} came after the last checkpoint", count(rows, "row")),
     };
     format!("{all}\n{}", styled(DIM, rest))
+}
+
+/// What was looked through.
+pub(super) fn scope(seen: &Examination) -> String {
+    let [runs, events] = [(seen.runs, "run"), (seen.events, "event")].map(|(number, thing)| count(number, thing));
+    format!("{runs}, {events}, {} of the audit log", count(seen.audit, "row"))
 }
 
 fn read(file: &Path) -> Result<Vec<Checkpoint>> {
@@ -154,6 +161,6 @@ fn checkpoint(out: Option<&Path>, app: &App) -> Result<u8> {
         file.sync_all()
     };
     append().map_err(|error| Error::because(Kind::Usage, format_args!("the checkpoint can not be kept in `{}`", out.display()), &error))?;
-    app.terminal.say(&format!("{} rows are vouched for; the public key is {}", signed.anchor.count, signed.key));
+    app.terminal.say(&format!("signed for {}; the public key is {}", count(signed.anchor.count, "row"), signed.key));
     Ok(0)
 }

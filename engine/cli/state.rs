@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::cli::app::App;
+use crate::cli::audit::scope;
 use crate::cli::history::now;
 use crate::cli::terminal::{DIM, styled};
 use crate::config::{Problems, state_place};
@@ -15,6 +16,7 @@ use crate::model::{RunState, Size, Span};
 use crate::run::process::is_alive;
 use crate::store::audit::{Action, failure};
 use crate::store::{Backup, Filter, Retention, Sqlite, StateDir, Store, back_up, restore};
+use crate::words::count;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -66,7 +68,8 @@ fn backup(to: &Path, app: &App) -> Result<u8> {
     if app.json {
         app.answer_json(&json!({ "path": to, "runs": seen.runs, "files": backup.files.len(), "bytes": size.0, "at": backup.at }))?;
     } else {
-        app.terminal.answer(&format!("{} runs in {} files, {size}, verified: {}", seen.runs, backup.files.len(), to.display()));
+        let all = format!("{} in {}", count(seen.runs, "run"), count(backup.files.len() as u64, "file"));
+        app.terminal.answer(&format!("{all}, {size}, verified: {}", to.display()));
     }
     Ok(0)
 }
@@ -76,8 +79,7 @@ fn verify(path: &Path, app: &App) -> Result<u8> {
     if app.json {
         app.answer_json(&json!({ "at": backup.at, "version": backup.version, "audit": backup.audit, "seen": seen }))?;
     } else {
-        let of = format!("{} runs, {} events, {} rows of the audit log", seen.runs, seen.events, seen.audit);
-        app.terminal.answer(&format!("the copy of {} is whole: {of}", backup.at.strftime("%Y-%m-%d %H:%M:%S UTC")));
+        app.terminal.answer(&format!("the copy of {} is whole: {}", backup.at.strftime("%Y-%m-%d %H:%M:%S UTC"), scope(&seen)));
     }
     Ok(0)
 }
@@ -172,8 +174,8 @@ fn prune(dry_run: bool, app: &App) -> Result<u8, Problems> {
         app.answer_json(&json!({ "dry_run": dry_run, "runs": removed.runs, "audit": removed.audit, "files": files.len() }))?;
     } else {
         let verb = if dry_run { "would be removed" } else { "removed" };
-        let (runs, files) = (removed.runs.len(), files.len());
-        app.terminal.answer(&format!("{verb}: {runs} runs, the logs and files of {files}, {} rows of the audit log", removed.audit));
+        let [runs, files] = [removed.runs.len(), files.len()].map(|number| count(number as u64, "run"));
+        app.terminal.answer(&format!("{verb}: {runs}, the logs and files of {files}, {} of the audit log", count(removed.audit, "row")));
     }
     Ok(0)
 }

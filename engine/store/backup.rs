@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Kind, Result};
 use crate::store::audit::Anchor;
 use crate::store::{DATABASE, Examination, Sqlite, StateDir, audit, write_private};
+use crate::words;
 
 /// The name of the manifest in a copy.
 pub const MANIFEST: &str = "manifest.json";
@@ -74,9 +75,8 @@ pub fn back_up(state: &StateDir, store: &Sqlite, to: &Path) -> Result<(Backup, E
 }
 
 fn copy(state: &StateDir, store: &Sqlite, to: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        Error::because(Kind::Store, format_args!("the copy `{}` can not be written", to.display()), &error)
-    };
+    let failed =
+        |error: std::io::Error| Error::because(Kind::Store, format_args!("the copy `{}` can not be written", to.display()), &error);
     make_private(to).map_err(failed)?;
     // The database first: what a run put out is there before its record says so.
     store.copy_to(&to.join(DATABASE))?;
@@ -201,7 +201,7 @@ fn digest(path: &Path) -> std::io::Result<(u64, String)> {
             }
         }
     }
-    Ok((size, hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok((size, words::hex(&hash.finalize())))
 }
 
 /// Files and directories; a link is none of ours, and is left out.

@@ -130,7 +130,10 @@ fn a_run_has_its_rows_in_the_audit_log_and_can_be_verified() {
         let told: Vec<_> =
             rows.iter().map(|row| (row.run, row.subject.as_str(), row.why.as_str(), row.outcome.as_deref(), row.at)).collect();
         let end = start() + SignedDuration::from_secs(1);
-        assert_eq!(told, [(Some(1), "#1 backup for host", "", Some("failed"), end), (Some(1), "#1 backup for host", "command", None, start())]);
+        assert_eq!(
+            told,
+            [(Some(1), "#1 backup for host", "", Some("failed"), end), (Some(1), "#1 backup for host", "command", None, start())]
+        );
         assert_eq!(rows[0].who, "maya");
     });
 }

@@ -16,7 +16,6 @@ mod memory;
 mod retention;
 mod sqlite;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -399,22 +398,6 @@ fn note_of(run: &Run) -> String {
         [one] => format!("{}: {one}", worst.name()),
         [one, rest @ ..] => format!("{}: {one} and {} more", worst.name(), rest.len()),
     }
-}
-
-/// The runs of each runbook, newest first.
-///
-/// # Errors
-///
-/// As [`Store::list`].
-pub fn by_runbook(store: &dyn Store, limit: usize) -> Result<BTreeMap<String, Vec<Summary>>> {
-    let mut runs: BTreeMap<String, Vec<Summary>> = BTreeMap::new();
-    for run in store.list(&Filter::default())? {
-        let list = runs.entry(run.runbook.clone()).or_default();
-        if list.len() < limit {
-            list.push(run);
-        }
-    }
-    Ok(runs)
 }
 
 #[cfg(test)]

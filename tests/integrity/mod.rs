@@ -146,7 +146,7 @@ fn a_copy_is_verified_and_put_back_and_the_old_state_stays_beside() {
 #[test]
 fn what_is_old_is_removed_and_the_rest_is_whole() {
     let project = used().file("runbook.toml", "[retention]\nruns = \"1ms\"\nlogs = \"1ms\"\nkeep_min = 0\n");
-    let done = project.command(["state", "prune", "--dry-run"]).succeeds().says("would be removed: 1 runs, the logs and files of 2");
+    let done = project.command(["state", "prune", "--dry-run"]).succeeds().says("would be removed: 1 run, the logs and files of 2 runs");
     let done = done.then(["state", "prune", "--json"]).succeeds();
     assert_eq!(done.json()["runs"], serde_json::json!([1]));
     // The last success stays, without its log.

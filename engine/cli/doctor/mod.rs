@@ -176,8 +176,7 @@ fn whole_store(app: &App) -> Vec<Finding> {
     let fix = "keep a copy of the state directory, then: runbook state restore PATH";
     findings.extend(seen.damage.iter().map(|damage| Finding::critical("journal", damage.to_string(), fix)));
     if seen.damage.is_empty() {
-        let all = format!("{} runs, {} events, {} rows of the audit log: as they were written", seen.runs, seen.events, seen.audit);
-        findings.push(Finding::good("journal", all));
+        findings.push(Finding::good("journal", format!("{}: as they were written", crate::cli::audit::scope(&seen))));
     }
     findings.extend(quota(app, &state));
     findings

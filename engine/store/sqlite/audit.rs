@@ -3,11 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use super::seal::{Hash, hex, link, seal, stored};
+use super::seal::{Hash, link, seal, stored};
 use super::{failed, sortable, timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::model::Event;
 use crate::store::audit::{Action, Anchor, AuditFilter, Entry, uid};
+use crate::words::hex;
 
 /// What a row says to the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,8 +129,9 @@ fn entry(row: &Row<'_>) -> Result<Entry> {
         at: timestamp(&row.get::<_, String>(1).map_err(column)?)?,
         who: row.get(2).map_err(column)?,
         uid: row.get(3).map_err(column)?,
-        action: Action::parse(&action)
-            .ok_or_else(|| Error::new(Kind::Store, format!("the audit log holds the unknown action `{action}`")).hint("runbook audit verify"))?,
+        action: Action::parse(&action).ok_or_else(|| {
+            Error::new(Kind::Store, format!("the audit log holds the unknown action `{action}`")).hint("runbook audit verify")
+        })?,
         subject: row.get(5).map_err(column)?,
         why: row.get(6).map_err(column)?,
         outcome: row.get(7).map_err(column)?,

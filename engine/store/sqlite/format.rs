@@ -59,8 +59,7 @@ fn hash_all(transaction: &Transaction<'_>) -> Result<()> {
         transaction.query_row("SELECT coalesce(max(number), 0) FROM runs", [], |row| row.get(0))
     };
     let last = last().map_err(|error| failed(&error))?;
-    let act =
-        Act { who: "runbook".to_owned(), action: Action::Upgrade, subject: "state".to_owned(), why: format!("to format {FORMAT}") };
+    let act = Act { who: "runbook".to_owned(), action: Action::Upgrade, subject: "state".to_owned(), why: format!("to format {FORMAT}") };
     let data = Data::Pruned(Pruned { unknown_runs: last, ..Pruned::default() });
     audit::append(transaction, &act.entry(Some("done")), Some(&data)).map(drop)
 }
@@ -74,7 +73,8 @@ fn chain_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     while let Some(row) = rows.next()? {
         let (number, id): (i64, String) = (row.get(0)?, row.get(1)?);
         let mut head: Hash = identity(transaction, number, row, 1)?;
-        let bodies: Vec<(i64, String)> = events.query_map([number], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+        let bodies: Vec<(i64, String)> =
+            events.query_map([number], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
         // They were numbered without gaps.
         let count = bodies.last().map_or(0, |(seq, _)| *seq);
         for (seq, body) in bodies {

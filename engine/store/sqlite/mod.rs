@@ -74,7 +74,8 @@ impl Sqlite {
         let directory = path.parent().unwrap_or(Path::new("."));
         refuse_remote(directory)?;
         let fresh = !path.exists();
-        let mut connection = Connection::open(path).map_err(|error| failed(&error).hint(format!("the state is in `{}`", path.display())))?;
+        let mut connection =
+            Connection::open(path).map_err(|error| failed(&error).hint(format!("the state is in `{}`", path.display())))?;
         // Before anything is written: a newer database stays as it is, to the byte.
         format::read(&connection)?;
         prepare(&connection)?;
@@ -166,7 +167,9 @@ impl Sqlite {
     /// `store`.
     pub fn numbers(&self) -> Result<Vec<u64>> {
         let connection = self.lock();
-        let read = || -> rusqlite::Result<Vec<i64>> { connection.prepare("SELECT number FROM runs ORDER BY number")?.query_map([], |row| row.get(0))?.collect() };
+        let read = || -> rusqlite::Result<Vec<i64>> {
+            connection.prepare("SELECT number FROM runs ORDER BY number")?.query_map([], |row| row.get(0))?.collect()
+        };
         let numbers = read().map_err(|error| failed(&error))?;
         Ok(numbers.into_iter().filter_map(|number| u64::try_from(number).ok()).collect())
     }
@@ -280,7 +283,8 @@ fn failed(error: &rusqlite::Error) -> Error {
 }
 
 fn unreadable(what: &str, error: &dyn std::error::Error) -> Error {
-    Error::new(Kind::Store, format!("the store holds {what} that can not be read: {error}")).hint("restore it from a backup: runbook state restore PATH; `runbook doctor --store` tells more")
+    Error::new(Kind::Store, format!("the store holds {what} that can not be read: {error}"))
+        .hint("restore it from a backup: runbook state restore PATH; `runbook doctor --store` tells more")
 }
 
 impl Store for Sqlite {
@@ -429,6 +433,10 @@ impl Store for Sqlite {
             add("started >=", sortable(since));
         }
         if !filter.states.is_empty() {
+            if !filter.states.iter().any(|state| state.is_over()) {
+                // What the index of unfinished runs is over.
+                sql.push_str(" AND ended IS NULL");
+            }
             let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.name())).collect();
             sql.push_str(&format!(" AND status IN ({})", names.join(", ")));
         }
@@ -461,7 +469,12 @@ impl Store for Sqlite {
                 value => transaction.execute(
                     "INSERT INTO notes (scope, key, value, seal) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT DO UPDATE SET value = excluded.value, seal = excluded.seal",
-                    params![scope, key, value.to_string(), seal("note", params![key, scope, value.to_string()]).map_err(|error| failed(&error))?],
+                    params![
+                        scope,
+                        key,
+                        value.to_string(),
+                        seal("note", params![key, scope, value.to_string()]).map_err(|error| failed(&error))?
+                    ],
                 ),
             };
             done.map(drop).map_err(|error| failed(&error))

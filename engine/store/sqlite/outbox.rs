@@ -122,13 +122,9 @@ fn update(transaction: &Transaction<'_>, parcel: &Parcel) -> Result<()> {
         let before: Option<String> =
             transaction.prepare_cached("SELECT state FROM parcels WHERE id = ?1")?.query_row([&parcel.id], |row| row.get(0)).optional()?;
         if before.as_deref() == Some(ParcelState::Queued.name()) {
-            transaction.prepare_cached("UPDATE parcels SET state = ?2, attempts = ?3, body = ?4, seal = ?5 WHERE id = ?1")?.execute(params![
-                parcel.id,
-                parcel.state.name(),
-                parcel.attempts,
-                body,
-                sealed(parcel, &body)?,
-            ])?;
+            transaction
+                .prepare_cached("UPDATE parcels SET state = ?2, attempts = ?3, body = ?4, seal = ?5 WHERE id = ?1")?
+                .execute(params![parcel.id, parcel.state.name(), parcel.attempts, body, sealed(parcel, &body)?,])?;
         }
         Ok(before)
     };

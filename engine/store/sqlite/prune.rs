@@ -3,11 +3,12 @@
 use rusqlite::{Connection, Transaction, params};
 
 use super::audit::{self, Data, Pruned};
-use super::seal::{Hash, hex, stored};
+use super::seal::{Hash, stored};
 use super::{failed, sortable};
 use crate::error::Result;
 use crate::store::audit::Entry;
 use crate::store::{Removed, Retention};
+use crate::words::hex;
 
 /// Runs that may go. Interrupted runs are kept like those that wait: someone may still resume them.
 const PRUNABLE: &str = "
@@ -24,8 +25,9 @@ const PRUNABLE: &str = "
 pub(super) fn prunable(connection: &Connection, retention: &Retention) -> Result<Removed> {
     let read = || -> rusqlite::Result<Removed> {
         let mut select = connection.prepare(PRUNABLE)?;
-        let runs: Vec<i64> =
-            select.query_map(params![sortable(retention.before), retention.keep_min], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let runs: Vec<i64> = select
+            .query_map(params![sortable(retention.before), retention.keep_min], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
         let (last, first) = (last_row(connection, retention)?, first_row(connection)?);
         let runs = runs.into_iter().filter_map(|number| u64::try_from(number).ok()).collect();
         Ok(Removed { runs, audit: u64::try_from(last - first + 1).unwrap_or(0) })
@@ -53,9 +55,7 @@ pub(super) fn prune(transaction: &Transaction<'_>, retention: &Retention, after:
     let delete = || -> rusqlite::Result<Pruned> {
         for number in &removed.runs {
             let number = i64::try_from(*number).unwrap_or(0);
-            for sql in
-                ["DELETE FROM events WHERE run = ?1", "DELETE FROM run_texts WHERE run = ?1", "DELETE FROM runs WHERE number = ?1"]
-            {
+            for sql in ["DELETE FROM events WHERE run = ?1", "DELETE FROM run_texts WHERE run = ?1", "DELETE FROM runs WHERE number = ?1"] {
                 transaction.prepare_cached(sql)?.execute([number])?;
             }
         }
@@ -84,7 +84,8 @@ fn forget_rows(transaction: &Transaction<'_>, retention: &Retention, removed: &R
 /// What the rows that are there say of what is not.
 fn earlier(transaction: &Transaction<'_>) -> rusqlite::Result<Pruned> {
     let mut known = Pruned::default();
-    let mut select = transaction.prepare("SELECT data FROM audit WHERE action IN ('prune', 'upgrade') AND data IS NOT NULL ORDER BY seq")?;
+    let mut select =
+        transaction.prepare("SELECT data FROM audit WHERE action IN ('prune', 'upgrade') AND data IS NOT NULL ORDER BY seq")?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         if let Ok(Data::Pruned(pruned)) = serde_json::from_slice(row.get_ref(0)?.as_bytes()?) {

@@ -1,7 +1,7 @@
 //! Hashes of rows. SQLite notices a broken page; a changed value in a sound page only its hash shows.
 
-use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::Row;
+use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use sha2::{Digest, Sha256};
 
 /// A SHA-256.
@@ -39,12 +39,7 @@ pub(super) fn link(before: Hash, row: Hash) -> Hash {
     hash.finalize().into()
 }
 
-/// As people read it.
-pub(super) fn hex(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A hash from what [`hex`] wrote; what is none is one that nothing has.
+/// A hash from its digits; what is none is one that nothing has.
 pub(super) fn unhex(text: &str) -> Hash {
     let byte = |at: usize| text.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or_default();
     std::array::from_fn(byte)

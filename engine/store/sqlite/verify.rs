@@ -7,8 +7,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::audit::{COLUMNS, Data, Pruned};
-use super::seal::{Hash, hex, link, seal, seal_of, stored, unhex};
+use super::seal::{Hash, link, seal, seal_of, stored, unhex};
 use crate::store::audit::Anchor;
+use crate::words::hex;
 
 /// What kind of damage it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -192,7 +193,12 @@ impl Finder<'_> {
             for anchor in anchors.iter().filter(|anchor| i64::try_from(anchor.count).is_ok_and(|count| count == seq)) {
                 vouched = seq;
                 if anchor.head != hex(&hash) {
-                    self.tell(Verdict::Altered, None, format!("audit row {seq}"), "it is not what the checkpoint says: the log was made anew");
+                    self.tell(
+                        Verdict::Altered,
+                        None,
+                        format!("audit row {seq}"),
+                        "it is not what the checkpoint says: the log was made anew",
+                    );
                 }
             }
             held.retain(|anchor| anchor.count > u64::try_from(seq).unwrap_or(0));
@@ -283,10 +289,10 @@ impl Finder<'_> {
     /// Whether each run stood where the audit log says, and each run is in the log.
     fn anchors(&mut self) -> rusqlite::Result<()> {
         let pruned = self.pruned()?;
-        let ranges: Vec<RangeInclusive<i64>> =
-            pruned.iter().flat_map(|pruned| &pruned.runs).map(|(first, last)| *first..=*last).collect();
+        let ranges: Vec<RangeInclusive<i64>> = pruned.iter().flat_map(|pruned| &pruned.runs).map(|(first, last)| *first..=*last).collect();
         let unknown = pruned.iter().map(|pruned| pruned.unknown_runs).max().unwrap_or(0);
-        let mut select = self.connection.prepare("SELECT seq, run, data FROM audit WHERE run IS NOT NULL AND data IS NOT NULL ORDER BY seq")?;
+        let mut select =
+            self.connection.prepare("SELECT seq, run, data FROM audit WHERE run IS NOT NULL AND data IS NOT NULL ORDER BY seq")?;
         let mut rows = select.query([])?;
         let mut missing = 0;
         while let Some(row) = rows.next()? {
