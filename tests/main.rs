@@ -10,6 +10,7 @@ mod diagnostics;
 mod docs;
 mod harness;
 mod hostile;
+mod integrity;
 mod outbox;
 mod pages;
 mod permissions;

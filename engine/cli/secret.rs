@@ -11,6 +11,7 @@ use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, styled, table};
 use crate::config::{BUILTIN, Problems, SecretSource};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
+use crate::store::audit::{self, audited};
 use crate::store::{StateDir, write_private};
 
 #[derive(Debug, clap::Args)]
@@ -80,9 +81,11 @@ fn set(name: &str, app: &App) -> Result<u8> {
         return Err(Error::new(Kind::Usage, format!("a secret has at least {SHORTEST} characters"))
             .hint("a shorter one could not be masked in outputs; nothing was changed"));
     }
-    let state = app.state()?;
-    write_private(&state.secrets(), name, value.as_bytes())
-        .map_err(|error| Error::because(Kind::Store, format_args!("secret `{name}` can not be kept"), &error))?;
+    let (state, store) = app.store()?;
+    audited(&store, &app.act(audit::Action::SetSecret, name, ""), || {
+        write_private(&state.secrets(), name, value.as_bytes())
+            .map_err(|error| Error::because(Kind::Store, format_args!("secret `{name}` can not be kept"), &error))
+    })?;
     app.terminal.say(&format!("secret `{name}` is set     which systems need it: runbook secret list"));
     Ok(0)
 }
@@ -108,17 +111,16 @@ fn check_name(name: &str) -> Result<()> {
 
 fn remove(name: &str, app: &App) -> Result<u8> {
     check_name(name)?;
-    let state = app.state()?;
-    match std::fs::remove_file(state.secrets().join(name)) {
-        Ok(()) => {
-            app.terminal.say(&format!("secret `{name}` is forgotten"));
-            Ok(0)
-        }
+    let (state, store) = app.store()?;
+    audited(&store, &app.act(audit::Action::RemoveSecret, name, ""), || match std::fs::remove_file(state.secrets().join(name)) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(Error::new(Kind::Usage, format!("no secret `{name}` was set here")).hint("`runbook secret list` shows them"))
         }
         Err(error) => Err(Error::because(Kind::Store, format_args!("secret `{name}` can not be removed"), &error)),
-    }
+    })?;
+    app.terminal.say(&format!("secret `{name}` is forgotten"));
+    Ok(0)
 }
 
 /// Every secret that is set, configured, or needed by a system of the project.
