@@ -79,8 +79,8 @@ fn every_act_is_in_the_audit_log_before_and_after() {
 fn a_changed_journal_is_found_and_named() {
     let project = settle(used());
     overwrite(&project.state(), "a value of a step", "a value of a stop");
-    let done = project.command(["audit", "verify"]).exits(1).says("run #1, event 3 (altered)").says("run #2, event 3 (altered)");
-    let done = done.then(["doctor", "--store"]).exits(1).says("run #1, event 3").says("runbook state restore");
+    let done = project.command(["audit", "verify"]).exits(1).says("run #1, event 4 (altered)").says("run #2, event 4 (altered)");
+    let done = done.then(["doctor", "--store"]).exits(1).says("run #1, event 4").says("runbook state restore");
     let done = done.then(["audit", "verify", "--json"]).exits(1);
     assert_eq!(done.json()["damage"][0]["verdict"], "altered");
     assert_eq!(done.json()["damage"][0]["run"], 1);
