@@ -14,6 +14,7 @@ mod integrity;
 mod outbox;
 mod pages;
 mod permissions;
+mod plan;
 mod rebinding;
 mod resume;
 mod secrets;

@@ -141,6 +141,9 @@ fn text(event: &Event, terminal: Terminal) -> Option<String> {
         EventKind::TakenFrom { run, step } => styled(DIM, format!("before `{}`: as in run #{run}", visible(step))),
         EventKind::CompensationStarted(_) => styled(DIM, "takes back what it did"),
         EventKind::Prepared { .. } | EventKind::Read { .. } | EventKind::UndoRegistered { .. } | EventKind::Progress { .. } => return None,
+        EventKind::Asked(asked) => format!("  waits: {}", visible(&asked.question)),
+        EventKind::Answered { approved: true, by, .. } => format!("  approved by {}", visible(&by.join(", "))),
+        EventKind::Answered { .. } => "  not approved".to_owned(),
         EventKind::Ended { status, error, .. } => {
             let why = error.as_ref().map(|error| format!(": {}", visible(&error.to_string()))).unwrap_or_default();
             format!("{} {}{why}", terminal.state(*status), styled(STRONG, status.name()))

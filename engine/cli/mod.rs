@@ -1,9 +1,12 @@
 //! The commands: one file each. Only here is anything printed, and the command line read.
 
 mod app;
+mod approvals;
+mod approve;
 mod audit;
 mod cancel;
 mod check;
+mod clearance;
 mod commit;
 mod complete;
 mod completions;
@@ -19,9 +22,11 @@ mod list;
 mod live;
 mod logs;
 mod new;
+mod offer;
 mod outbox;
 mod params;
 mod plain;
+mod plan;
 mod ps;
 mod reference;
 mod render;
@@ -33,6 +38,7 @@ mod secret;
 mod show;
 mod state;
 mod terminal;
+mod who;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,6 +97,14 @@ enum Color {
 enum Command {
     /// Run a runbook now
     Run(run::Args),
+    /// Show what a run would change, and change nothing
+    Plan(plan::Args),
+    /// Say yes to a plan, to the question of a run, or to the permissions of a runbook
+    Approve(approve::Args),
+    /// Say no to a plan, or to the question of a run
+    Deny(approve::DenyArgs),
+    /// What waits for a yes or a no, and what was said
+    Approvals(approvals::Args),
     /// What is there, with the last result
     #[command(visible_alias = "ls")]
     List(list::Args),
@@ -188,6 +202,10 @@ pub fn main() -> ExitCode {
     let app = App::new(cli.global);
     let result = match cli.command {
         Command::Run(args) => run::run(args, &app),
+        Command::Plan(args) => plan::run(args, &app),
+        Command::Approve(args) => approve::run(args, &app),
+        Command::Deny(args) => approve::deny(args, &app),
+        Command::Approvals(args) => approvals::run(args, &app),
         Command::List(args) => list::run(args, &app),
         Command::Show(args) => show::run(args, &app),
         Command::Ps(args) => ps::run(args, &app),

@@ -13,7 +13,7 @@ use crate::model::{Decision, Event, EventKind, Header, ParamType, Run, RunState,
 use crate::run::journal::Journal;
 use crate::run::{Supervisor, Worker};
 use crate::script::Script;
-use crate::store::{Store, find};
+use crate::store::{Plans, Store, find};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -59,6 +59,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         secret_params,
         commit: run.commit.clone(),
         timeout: args.timeout,
+        plan: store.plans()?.into_iter().find(|plan| plan.run == Some(run.id)),
         faults: args.faults.faults(),
     };
     let request = asked.request(app, &state)?;

@@ -1,9 +1,9 @@
 //! `runbook retry`: a new run as an earlier one was asked for, with the runbook as it is now.
 
 use crate::cli::app::App;
-use crate::cli::commit;
 use crate::cli::resume::{prepared, secrets_again};
-use crate::cli::run::{Answer, Asked, FaultArgs, Format, conduct, confirm, passes_the_check, plain_params, this_binary};
+use crate::cli::run::{Answer, Asked, FaultArgs, Format, conduct, passes_the_check, plain_params, this_binary};
+use crate::cli::{clearance, commit};
 use crate::config::Problems;
 use crate::model::Span;
 use crate::run::{Supervisor, Worker};
@@ -49,14 +49,14 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let secret_params = secrets_again(&args.p, &script.header, &recorded.params, app)?;
     let given = recorded.params.into_iter().map(|(name, value)| (name, Given::Value(value))).collect();
     let (shown, _) = check_params(&script.header, &given)?;
-    confirm(&script, &system, args.yes, app)?;
     let text = if script.version() == run.version { "its text is the same" } else { "its text has changed since" };
     app.terminal.say(&format!("`{}` is run anew, as #{} was asked for; {text}", run.runbook, run.run));
     let params = plain_params(&script, &given, &shown);
     let commit = commit.and_then(|asked| asked.join().ok().flatten());
     let faults = args.faults.faults();
-    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout: args.timeout, faults };
+    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout: args.timeout, plan: None, faults };
     let request = asked.request(app, &state)?;
+    clearance::ask(&request, &store, args.yes, app)?;
     let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
     conduct(supervisor, &store, &state, app, Answer { format: args.format, warn_ok: args.warn_ok })
 }

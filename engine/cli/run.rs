@@ -1,7 +1,7 @@
 //! `runbook run`: run one now, and follow it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,31 +13,39 @@ use crate::cli::commit;
 use crate::cli::live::Live;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
+use crate::cli::plan::{self, Showing};
 use crate::cli::report;
+use crate::cli::{clearance, offer, who};
 use crate::config::{FILE, Problems, Sandbox};
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
-use crate::model::{Danger, Diagnostic, Event, Level, Module, Run, RunState, Span, System, Trigger};
+use crate::model::{Diagnostic, Event, EventKind, Level, Module, ParamType, Plan, Run, RunState, Span, System, Trigger};
 use crate::run::journal::Journal;
 use crate::run::process::hide;
 use crate::run::{Faults, Limits, Request, Source, Supervisor, Worker};
-use crate::script::{Script, check, check_params};
-use crate::store::{Filter, Sqlite, StateDir, Store};
+use crate::script::{Given, Script, check, check_params};
+use crate::store::{Filter, Sqlite, StateDir, Store, find_plan};
 use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The runbook
-    #[arg(add = crate::cli::complete::runbooks())]
-    name: String,
+    #[arg(add = crate::cli::complete::runbooks(), required_unless_present = "plan")]
+    name: Option<String>,
     /// The system it runs for
     #[arg(short, long, value_name = "SYSTEM", add = crate::cli::complete::systems())]
     system: Option<String>,
     #[command(flatten)]
     params: ParamArgs,
-    /// Do not ask before something dangerous
+    /// Do exactly what this plan says, and nothing when things are no longer as they were
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["name", "system"])]
+    plan: Option<String>,
+    /// Show what would change, and change nothing; as `runbook plan`
+    #[arg(long, conflicts_with = "plan")]
+    dry_run: bool,
+    /// Do not ask on the terminal before something dangerous
     #[arg(long)]
     yes: bool,
     /// Stop it after this time
@@ -85,28 +93,63 @@ pub(super) enum Format {
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    if args.dry_run {
+        let name = args.name.unwrap_or_default();
+        return plan::show(&Order { name, system: args.system, timeout: args.timeout, plan: None }, &args.params, Showing::default(), app);
+    }
     hide();
     // It loads while the runbook is read and the run recorded.
     let worker = Worker::start(&this_binary()?)?;
-    let commit = commit::of(app.library()?.find(&args.name)?.file);
-    let script = app.script(&args.name)?;
-    if !passes_the_check(&script, app) {
-        return Ok(4);
-    }
-    let system = app.system(args.system.as_deref())?;
-    let permissions = app.permissions(&script, &system)?;
-    let (given, secret_params) = params::read(&args.params, &script.header, &app.environment)?;
-    let (shown, _) = check_params(&script.header, &given)?;
-    confirm(&script, &system, args.yes, app)?;
     let (state, store) = app.store()?;
-    let source = args.from.as_deref().map(|step| source(&store, &script, &system, &shown, step)).transpose()?;
-    let params = plain_params(&script, &given, &shown);
-    let commit = commit.and_then(|asked| asked.join().ok().flatten());
-    let faults = args.faults.faults();
-    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout: args.timeout, faults };
-    let request = asked.request(app, &state)?;
+    let order = match &args.plan {
+        Some(reference) => Order::of_plan(find_plan(&store, reference)?, args.timeout),
+        None => Order { name: args.name.clone().unwrap_or_default(), system: args.system.clone(), timeout: args.timeout, plan: None },
+    };
+    let Some(request) = request(&order, &args.params, app, &state)? else { return Ok(4) };
+    clearance::ask(&request, &store, args.yes, app)?;
+    let request = Request { faults: args.faults.faults(), ..request };
+    let source = args.from.as_deref().map(|step| source(&store, &request, step)).transpose()?;
     let supervisor = Supervisor::start(&store, &state, worker, request, source)?;
     conduct(supervisor, &store, &state, app, Answer { format: args.format, warn_ok: args.warn_ok })
+}
+
+/// What somebody wants to run, or to plan.
+pub(super) struct Order {
+    pub(super) name: String,
+    pub(super) system: Option<String>,
+    pub(super) timeout: Option<Span>,
+    /// The plan that is carried out.
+    pub(super) plan: Option<Plan>,
+}
+
+impl Order {
+    fn of_plan(plan: Plan, timeout: Option<Span>) -> Self {
+        Self { name: plan.runbook.clone(), system: Some(plan.system.clone()), timeout, plan: Some(plan) }
+    }
+}
+
+/// Reads everything an order is about. Nothing when the script does not pass the check, which is told.
+pub(super) fn request(order: &Order, params: &ParamArgs, app: &App, state: &StateDir) -> Result<Option<Request>, Problems> {
+    let commit = commit::of(app.library()?.find(&order.name)?.file);
+    let script = app.script(&order.name)?;
+    if !passes_the_check(&script, app) {
+        return Ok(None);
+    }
+    let system = app.system(order.system.as_deref())?;
+    let permissions = app.permissions(&script, &system)?;
+    let (mut given, secret_params) = params::read(params, &script.header, &app.environment)?;
+    if let Some(plan) = &order.plan {
+        let is_plain = |name: &String| script.header.params.get(name).is_some_and(|param| param.kind != ParamType::Secret);
+        for (name, value) in plan.params.iter().filter(|(name, value)| is_plain(name) && !value.is_null()) {
+            given.entry(name.clone()).or_insert_with(|| Given::Value(value.clone()));
+        }
+    }
+    let (shown, _) = check_params(&script.header, &given)?;
+    let params = plain_params(&script, &given, &shown);
+    let commit = commit.and_then(|asked| asked.join().ok().flatten());
+    let (timeout, plan) = (order.timeout, order.plan.clone());
+    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout, plan, faults: Faults::default() };
+    asked.request(app, state).map(Some)
 }
 
 /// A run as it was asked for, new or again.
@@ -119,6 +162,7 @@ pub(super) struct Asked {
     pub(super) secret_params: BTreeMap<String, String>,
     pub(super) commit: Option<String>,
     pub(super) timeout: Option<Span>,
+    pub(super) plan: Option<Plan>,
     pub(super) faults: Faults,
 }
 
@@ -151,6 +195,8 @@ impl Asked {
             protected: protected(app, state)?,
             addresses: super::outbox::addresses(app, state)?,
             system: self.system,
+            plan: self.plan,
+            account: who::person(&app.environment),
             faults: self.faults,
         })
     }
@@ -168,7 +214,7 @@ pub(super) fn conduct(supervisor: Supervisor<'_>, store: &Sqlite, state: &StateD
     let after = Arc::new(After::default());
     listen_to_signals(&supervisor, after.clone())?;
     let quiet = how.format != Format::Text || app.json || app.terminal.is_quiet();
-    let run = follow(supervisor, app, quiet)?;
+    let run = follow(supervisor, app, &state.database(), quiet)?;
     after.begun.store(true, Ordering::Relaxed);
     let code = answer(&run, how, app);
     super::outbox::deliver(app, store, state, &addresses, &after.stop);
@@ -181,7 +227,8 @@ pub(super) fn who(app: &App) -> String {
 }
 
 /// The steps before `step` of the last run of this runbook for this system.
-fn source(store: &dyn Store, script: &Script, system: &System, shown: &BTreeMap<String, serde_json::Value>, step: &str) -> Result<Source> {
+fn source(store: &dyn Store, request: &Request, step: &str) -> Result<Source> {
+    let Request { script, system, shown, .. } = request;
     let filter = Filter { runbook: Some(script.name.clone()), ..Filter::default() };
     let name = Some(&system.name).filter(|name| !name.is_empty());
     let last = store.list(&filter)?.into_iter().find(|run| run.system.as_ref() == name && run.status.is_over());
@@ -249,19 +296,30 @@ fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
     Ok(paths)
 }
 
-fn follow(supervisor: Supervisor<'_>, app: &App, quiet: bool) -> Result<Run> {
+fn follow(supervisor: Supervisor<'_>, app: &App, database: &Path, quiet: bool) -> Result<Run> {
+    let offer = |run: &Run, event: &Event| {
+        if let EventKind::Asked(asked) = &event.kind {
+            offer::tell(run, asked, database, app);
+        }
+    };
     if quiet {
-        return supervisor.follow(&mut |_, _| ());
+        return supervisor.follow(&mut |run: &Run, event: &Event| offer(run, event));
     }
     if app.terminal.is_watched() {
         let mut live = Live::new(app.terminal);
-        let run = supervisor.follow(&mut |run: &Run, event: &Event| live.event(run, event));
+        let run = supervisor.follow(&mut |run: &Run, event: &Event| {
+            live.event(run, event);
+            offer(run, event);
+        });
         live.end();
         return run;
     }
     let mut plain = Plain::new(app.terminal);
     plain.begin(supervisor.run());
-    supervisor.follow(&mut |run: &Run, event: &Event| plain.event(run, event))
+    supervisor.follow(&mut |run: &Run, event: &Event| {
+        plain.event(run, event);
+        offer(run, event);
+    })
 }
 
 fn answer(run: &Run, how: Answer, app: &App) -> Result<u8, Problems> {
@@ -328,32 +386,12 @@ fn nagios(run: &Run) -> String {
     if data.is_empty() { format!("{word}: {}", line(&said)) } else { format!("{word}: {} | {}", line(&said), data.join(" ")) }
 }
 
-/// Asks for the name of the target before something destructive; never a bare `y`.
-pub(super) fn confirm(script: &Script, system: &System, yes: bool, app: &App) -> Result<()> {
-    if script.header.danger != Danger::Destructive || yes {
-        return Ok(());
-    }
-    let target = if system.name.is_empty() { &script.name } else { &system.name };
-    let refused = |message: String| Error::new(Kind::NotStarted, message).hint("`--yes` says that you mean it");
-    if app.no_input || !app.terminal.can_ask() {
-        return Err(refused(format!("`{}` is destructive, and nobody can be asked", script.name)));
-    }
-    let typed: String = dialoguer::Input::new()
-        .with_prompt(format!("{} is destructive. Type `{target}` to go on", script.name))
-        .allow_empty(true)
-        .interact_text()
-        .map_err(|error| Error::new(Kind::NotStarted, error.to_string()))?;
-    if typed == *target { Ok(()) } else { Err(refused(format!("`{typed}` is not `{target}`; nothing was done"))) }
-}
-
 /// The values as the worker needs them: masked parameters get their secret's name back.
 pub(super) fn plain_params(
     script: &Script,
-    given: &BTreeMap<String, crate::script::Given>,
+    given: &BTreeMap<String, Given>,
     shown: &BTreeMap<String, serde_json::Value>,
 ) -> BTreeMap<String, serde_json::Value> {
-    use crate::model::ParamType;
-    use crate::script::Given;
     let mut params = shown.clone();
     for (name, param) in script.header.params.iter().filter(|(_, param)| param.kind == ParamType::Secret) {
         let value = match given.get(name) {

@@ -70,6 +70,13 @@ pub const KEYS: &[Key] = {
         key("policy.allow", Permissions, None, "What runbooks may touch at most; what their headers ask for when absent."),
         key("policy.deny", Permissions, None, "What no runbook may touch, whatever else is allowed."),
         key("policy.pin", Bool, Some("false"), "Whether a header that asks for more than was approved waits for a person."),
+        key(
+            "policy.approvals",
+            Int,
+            Some("0"),
+            "How many people must approve the plan of a destructive runbook; with more than one, others than who asked.",
+        ),
+        key("policy.plan_valid", Duration, Some(r#""30m""#), "How long a plan and its approvals count."),
         key("limits.memory", Size, Some(r#""256MiB""#), "The memory of a worker, unless its header asks for another amount."),
         key("limits.timeout", Duration, Some(r#""1h""#), "How long a run may take, unless its header says otherwise."),
         key("limits.output", Size, Some(r#""16MiB""#), "The output that is kept of a run."),

@@ -40,6 +40,10 @@ pub struct Policy {
     pub deny: BTreeMap<String, Value>,
     /// Whether a header that asks for more than was approved waits for a person.
     pub pin: bool,
+    /// How many people must approve the plan of a destructive runbook; with more than one, others than who asked.
+    pub approvals: u32,
+    /// How long a plan and its approvals count.
+    pub plan_valid: Span,
 }
 
 /// What a run may use.

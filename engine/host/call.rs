@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Ctx, Gate, Mode, SecretText, frames, read_options, value};
+use crate::host::{Access, Ctx, Gate, Mode, SecretText, frames, plan, read_options, value};
 use crate::model::{Effect, EventKind, Intent, Outcome};
 use crate::words;
 
@@ -31,7 +31,10 @@ impl<'a> Call<'a> {
     /// When the engine runs no run: in the lint and in documentation nothing is called.
     pub fn new(native: &'a NativeCallContext<'a>, function: &'static str) -> RhaiResultOf<Self> {
         match native.tag().and_then(|tag| tag.read_lock::<Ctx>().map(|ctx| ctx.clone())) {
-            Some(ctx) => Ok(Self { native, ctx, function }),
+            Some(ctx) => {
+                plan::must_be_fresh(&ctx, function, native.call_position())?;
+                Ok(Self { native, ctx, function })
+            }
             None => {
                 Err(EvalAltResult::ErrorRuntime(format!("`{function}` can only be called in a run").into(), native.call_position()).into())
             }
@@ -148,26 +151,34 @@ impl<'a> Call<'a> {
         work: impl FnOnce(String) -> W,
     ) -> RhaiResultOf<T> {
         let frame = frames::top();
-        let plan = self.ctx.mode() == Mode::Plan;
+        let is_plan = self.ctx.mode() == Mode::Plan;
         if frame.is_step {
+            plan::meet(&self.ctx, &frame.key, &effect, self.position())?;
             self.record(&frame.step, effect)?;
             let key = format!("{}/{}/{}", self.ctx.run().id, frame.key, frame.occurrence(&format!("\0{}", self.function)));
-            return if plan { Ok(planned) } else { self.wait(work(key)) };
+            return if is_plan { Ok(planned) } else { self.wait(work(key)) };
         }
-        let name = format!("{} {}", self.function, effect.target);
+        let name = plan::without_marks(&format!("{} {}", self.function, effect.target));
         let key = frame.child_key(&name);
         let started = Instant::now();
         let intent = Intent { key: key.clone(), name, attempt: 1, frame: Some(frame.key), within: frame.step, ..Intent::default() };
         match self.ctx.recorder().begin(intent).map_err(|error| self.fail(error))? {
             // What a person declared done has no value of this shape; it is as in a plan.
-            Gate::Done(done) => return Ok(serde_json::from_value(done).unwrap_or(planned)),
-            Gate::Failed(error) => return Err(self.fail(error)),
+            Gate::Done(done) => {
+                self.ctx.was_done(&key);
+                return Ok(serde_json::from_value(done).unwrap_or(planned));
+            }
+            Gate::Failed(error) => {
+                self.ctx.was_done(&key);
+                return Err(self.fail(error));
+            }
             Gate::TakeBack => return Err(EvalAltResult::ErrorTerminated(Dynamic::from(TakeBack), self.position()).into()),
             Gate::Go | Gate::Twice | Gate::Verify => {}
         }
-        let result = self.record(&key, effect).and_then(|()| {
+        let met = plan::meet(&self.ctx, &key, &effect, self.position());
+        let result = met.and_then(|()| self.record(&key, effect)).and_then(|()| {
             let _open = frames::open_step(key.clone(), None, None);
-            if plan { Ok(planned) } else { self.wait(work(format!("{}/{key}/1", self.ctx.run().id))) }
+            if is_plan { Ok(planned) } else { self.wait(work(format!("{}/{key}/1", self.ctx.run().id))) }
         });
         let outcome = match &result {
             Ok(value) => Outcome::Value(serde_json::to_value(value).unwrap_or(Value::Null)),
@@ -234,6 +245,28 @@ impl<'a> Call<'a> {
         value::to_dynamic(host_value).map_err(|error| self.fail(error))
     }
 
+    /// The script value of what an effect answered; in a plan nobody knows it.
+    ///
+    /// # Errors
+    ///
+    /// `bug` only.
+    pub fn answer(&self, host_value: &impl Serialize) -> RhaiResultOf<Dynamic> {
+        match self.ctx.mode() {
+            Mode::Plan => Ok(plan::unknown(self.function)),
+            Mode::Apply => self.value(host_value),
+        }
+    }
+
+    /// Ends what can be predicted when an earlier effect of a plan may have changed what this call
+    /// looks at. Asked of itself for functions that always read; for others, by what they are given.
+    ///
+    /// # Errors
+    ///
+    /// What no script can catch, in a plan only.
+    pub fn must_be_fresh(&self) -> RhaiResultOf<()> {
+        plan::reads(&self.ctx, self.function, self.position())
+    }
+
     /// The error a script sees: a map it can catch, at the place of the call.
     pub fn fail(&self, error: Error) -> Box<EvalAltResult> {
         let error = match error.target {
@@ -295,6 +328,12 @@ fn stop_error(reason: &Dynamic) -> Error {
     use crate::host::StopReason;
     if reason.is::<TakeBack>() {
         return Error::new(Kind::Cancelled, "the run takes back what it did");
+    }
+    if let Some(unpredictable) = reason.read_lock::<plan::Unpredictable>() {
+        return unpredictable.error();
+    }
+    if let Some(drift) = reason.read_lock::<plan::Drift>() {
+        return drift.0.clone();
     }
     match reason.clone().try_cast::<StopReason>() {
         Some(reason @ StopReason::Cancelled) => Error::new(Kind::Cancelled, reason.message()),

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::Sandbox;
-use crate::host::{Permissions, Recorder, Secrets, Stop};
+use crate::host::{Expected, Permissions, Recorder, Secrets, Stop};
 use crate::model::{RunId, System};
 
 /// Whether effects are had or only told.
@@ -53,6 +53,7 @@ struct Inner {
     stop: Arc<Stop>,
     protected: OnceLock<Vec<PathBuf>>,
     sandbox: OnceLock<Arc<Sandbox>>,
+    expected: OnceLock<Expected>,
     runtime: OnceLock<std::io::Result<Runtime>>,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
@@ -87,6 +88,7 @@ impl Ctx {
             stop,
             protected: OnceLock::new(),
             sandbox: OnceLock::new(),
+            expected: OnceLock::new(),
             runtime: OnceLock::new(),
             state: Mutex::default(),
         }))
@@ -131,6 +133,23 @@ impl Ctx {
     /// Says what wall there is; once, before the script starts.
     pub fn confine(&self, sandbox: Arc<Sandbox>) {
         self.0.sandbox.get_or_init(|| sandbox);
+    }
+
+    /// The effects of the plan it carries out, if it does.
+    pub fn expected(&self) -> Option<&Expected> {
+        self.0.expected.get()
+    }
+
+    /// Takes a step of the plan for done: a run that goes on had its effects before.
+    pub fn was_done(&self, step: &str) {
+        if let Some(expected) = self.expected() {
+            expected.skip(step);
+        }
+    }
+
+    /// Names the effects of the plan it carries out; once, before the script starts.
+    pub fn expect(&self, expected: Expected) {
+        self.0.expected.get_or_init(|| expected);
     }
 
     /// The secrets it was given.

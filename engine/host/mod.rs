@@ -13,6 +13,7 @@ mod function;
 mod moment;
 mod options;
 pub mod permission;
+pub(crate) mod plan;
 pub(crate) mod process;
 mod recorder;
 pub mod sandbox;
@@ -54,7 +55,8 @@ pub(crate) use net::socket_owners;
 pub(crate) use options::type_in_words;
 pub use options::{Number, OptionError, read_options};
 pub use permission::{Access, Permissions};
-pub use recorder::{Answer, Gate, Question, Recorder, Refusing};
+pub use plan::Expected;
+pub use recorder::{Answer, Gate, PersonQuestion, Question, Recorder, Refusing};
 pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::model::{Effect, EventKind, Intent, Outcome};
+use crate::model::{Effect, EventKind, Intent, Outcome, Span};
 
 /// Where a run is written down. Implemented by [`crate::run`]; the strict fake is for tests.
 pub trait Recorder: Send + Sync {
@@ -117,6 +117,8 @@ pub enum Question {
         /// Why there is no answer.
         error: Error,
     },
+    /// Ask people. Answered when enough of them said yes; an error when one said no, or none in time.
+    Person(PersonQuestion),
     /// Keep a file with the run: the worker wrote it at this path in the run's directory.
     Keep {
         /// The name of the artefact.
@@ -124,6 +126,23 @@ pub enum Question {
         /// Its content.
         content: String,
     },
+}
+
+/// What people are asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PersonQuestion {
+    /// The key of the step.
+    pub key: String,
+    /// The question.
+    pub question: String,
+    /// Who may answer; everyone when empty.
+    pub approvers: Vec<String>,
+    /// How many have to say yes.
+    pub quorum: u32,
+    /// After this it is a no.
+    pub expires: Span,
+    /// Why it is asked.
+    pub reason: String,
 }
 
 /// What the supervisor answers.

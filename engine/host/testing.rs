@@ -109,6 +109,9 @@ impl Bench {
             engine.register_static_module(module.name, (module.build)().into());
         }
         engine.set_default_tag(Dynamic::from(ctx.clone()));
+        if mode == Mode::Plan {
+            crate::host::plan::register(&mut engine, &ctx);
+        }
         Self { recorder, ctx, engine }
     }
 

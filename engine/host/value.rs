@@ -52,6 +52,9 @@ fn plain_at(value: &Dynamic, path: &str, depth: usize) -> Result<Value> {
     if let Ok(map) = value.as_map_ref() {
         return map.iter().map(|(key, item)| Ok((key.to_string(), plain_at(item, &format!("{path}.{key}"), depth + 1)?))).collect();
     }
+    if value.is::<crate::host::plan::Unknown>() {
+        return Ok(Value::String("?".to_owned()));
+    }
     if value.is::<Secret>() {
         return Ok(Value::String("***".to_owned()));
     }

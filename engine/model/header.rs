@@ -28,10 +28,17 @@ pub struct Header {
     pub lock: Option<String>,
     /// How much harm it can do.
     pub danger: Danger,
+    /// How many people must approve its plan before it runs.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub approvals: u32,
     /// Words to find it by.
     pub tags: Vec<String>,
     /// The procedures of the manuals it serves.
     pub serves: Vec<String>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// How much harm a runbook can do when it is run for the wrong target.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{Error, Kind};
-use crate::model::{Check, Effect, Intent, Level, Outcome, Step, StepState, System};
+use crate::model::{Asked, Check, Effect, Intent, Level, Outcome, Step, StepState, System};
 
 /// The identity of a run: sortable by its start, unique everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -183,6 +183,9 @@ pub struct Run {
     pub outputs: BTreeMap<String, Value>,
     /// Why it failed.
     pub error: Option<Error>,
+    /// The question it waits with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<Asked>,
 }
 
 fn first() -> u32 {
@@ -255,6 +258,14 @@ impl Run {
                     return illegal("an effect outside any step");
                 };
                 step.effects.push(effect.clone());
+            }
+            EventKind::Asked(asked) => {
+                self.status = RunState::Waiting;
+                self.waits_for = Some(asked.clone());
+            }
+            EventKind::Answered { .. } => {
+                self.status = RunState::Running;
+                self.waits_for = None;
             }
             EventKind::Checked(check) => {
                 // Asked again by a resumed run, it is the same question.
@@ -430,6 +441,17 @@ pub enum EventKind {
         /// What it changes.
         effect: Effect,
     },
+    /// The run waits for a person; durable before anyone is asked.
+    Asked(Asked),
+    /// It goes on.
+    Answered {
+        /// The step that asked.
+        key: String,
+        /// Whether enough people said yes.
+        approved: bool,
+        /// Who said yes.
+        by: Vec<String>,
+    },
     /// A check was answered.
     Checked(Check),
     /// A value or a file was put out.
@@ -483,6 +505,8 @@ impl EventKind {
             Self::StepStarted(_) => "step started",
             Self::StepEnded { .. } => "step ended",
             Self::Effect { .. } => "effect",
+            Self::Asked(_) => "asked",
+            Self::Answered { .. } => "answered",
             Self::Checked(_) => "check",
             Self::Output { .. } => "output",
             Self::Log { .. } => "log",

@@ -7,10 +7,12 @@
 mod faults;
 pub mod journal;
 pub mod outbox;
+pub mod plan;
 pub mod process;
 mod protocol;
 mod recover;
 mod redact;
+mod sketch;
 mod supervisor;
 pub mod worker;
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::Enforcement;
 use crate::host::{Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, StopReason};
-use crate::model::{Effect, EventKind, Intent, Outcome, Size, Span, System};
+use crate::model::{Effect, EventKind, Intent, Outcome, PlannedStep, Size, Span, System};
 
 /// The longest line either side accepts.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -51,6 +51,8 @@ pub(super) struct Job {
     pub(super) system: System,
     pub(super) system_name: String,
     pub(super) mode: Mode,
+    /// The plan it carries out.
+    pub(super) plan: Option<Carried>,
     pub(super) permissions: Permissions,
     pub(super) secrets: Secrets,
     pub(super) limits: Limits,
@@ -60,6 +62,15 @@ pub(super) struct Job {
     pub(super) takes_back: bool,
     /// What no script may touch, whatever it was granted.
     pub(super) protected: Vec<PathBuf>,
+}
+
+/// The steps of a plan, on their way from the worker that told them or to the one that carries them out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Carried {
+    pub(super) steps: Vec<PlannedStep>,
+    /// Why nothing is known of the rest.
+    pub(super) unknown: Option<String>,
+    pub(super) fingerprints: BTreeMap<String, String>,
 }
 
 /// From the supervisor.
@@ -98,6 +109,8 @@ pub(super) enum FromWorker {
     LeftOut(u64),
     /// Answered by the supervisor.
     Ask { id: u64, question: Question },
+    /// What a run would do; before the end of a planning worker.
+    Planned(Carried),
     /// The script is over, and these compensations are registered, the last first; answered with those to run.
     CleaningUp { id: u64, undo: Vec<String>, error: Option<Error>, stopped: Option<StopReason> },
     /// Everything is over.

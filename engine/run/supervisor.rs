@@ -1,6 +1,8 @@
 //! The supervisor: starts a worker, writes down what it says, answers it, and ends it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod person;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
@@ -19,13 +21,14 @@ use crate::host::{
 };
 use crate::model::system::Contact;
 use crate::model::{
-    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Run, RunId, RunState, StepState, System, Trigger,
+    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Plan, Run, RunId, RunState, StepState, System,
+    Trigger,
 };
 use crate::run::faults::{self, Faults};
 use crate::run::journal::{End, Journal, Past, Verdict};
 use crate::run::outbox::{self, Addresses};
 use crate::run::process::{me, resident};
-use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
+use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::script::Script;
 use crate::store::{Filter, Log, StateDir, Store};
@@ -47,12 +50,16 @@ pub struct Request {
     pub secrets: Secrets,
     /// What it may use.
     pub limits: Limits,
+    /// The plan it carries out.
+    pub plan: Option<Plan>,
     /// The commit of the runbook, when it is in git and unchanged.
     pub commit: Option<String>,
     /// What started it.
     pub trigger: Trigger,
     /// Who started it.
     pub by: String,
+    /// The same as approvals name people.
+    pub account: String,
     /// Where the people are reached that it sends messages to.
     pub addresses: Addresses,
     /// What no script may touch, whatever it was granted: the state, the settings, the library, this binary.
@@ -148,6 +155,7 @@ pub struct Supervisor<'a> {
     unrepeatable: BTreeSet<String>,
     /// Why a person has to look first.
     halted: Option<(RunState, Error)>,
+    persons: VecDeque<person::Waiting>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -177,7 +185,11 @@ impl<'a> Supervisor<'a> {
             checks: Vec::new(),
             outputs: BTreeMap::new(),
             error: None,
+            waits_for: None,
         };
+        if let Some(plan) = &request.plan {
+            store.spend_plan(&plan.hash, run.id)?;
+        }
         run.run = store.create(&run, &request.script.record(), me())?;
         let mut supervisor = Self::made(store, state, worker, request, run)?;
         supervisor.prepare(source)?;
@@ -247,6 +259,7 @@ impl<'a> Supervisor<'a> {
             doubtful: HashMap::new(),
             unrepeatable: BTreeSet::new(),
             halted: None,
+            persons: VecDeque::new(),
         })
     }
 
@@ -344,6 +357,16 @@ impl<'a> Supervisor<'a> {
             system: self.request.system.clone(),
             system_name: self.request.system.name.clone(),
             mode: Mode::Apply,
+            plan: self.request.plan.as_ref().map(|plan| Carried {
+                steps: plan.steps.clone(),
+                unknown: plan.unknown.clone(),
+                fingerprints: plan
+                    .fingerprints
+                    .iter()
+                    .filter(|(name, _)| *name != "host")
+                    .map(|(name, id)| (name.clone(), id.clone()))
+                    .collect(),
+            }),
             permissions: self.request.permissions.clone(),
             secrets: self.request.secrets.clone(),
             limits: self.request.limits,
@@ -380,6 +403,7 @@ impl<'a> Supervisor<'a> {
                 Err(RecvTimeoutError::Timeout) => {
                     self.commit()?;
                     self.look();
+                    self.look_at_persons(watch)?;
                     self.look_at_flush(flush);
                     continue;
                 }
@@ -387,6 +411,7 @@ impl<'a> Supervisor<'a> {
             match message {
                 Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
                 Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, flush),
+                Message::Worker(FromWorker::Ask { id, question: Question::Person(question) }) => self.ask_person(id, question),
                 Message::Worker(message) => self.handle(message, watch)?,
                 Message::Broken(error) => {
                     self.kill();
@@ -398,6 +423,7 @@ impl<'a> Supervisor<'a> {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.look();
+                self.look_at_persons(watch)?;
                 self.look_at_flush(flush);
             }
         }
@@ -436,6 +462,7 @@ impl<'a> Supervisor<'a> {
                 let keys = self.take_back(undo, error, stopped, watch).and_then(|keys| self.commit().map(|()| keys));
                 self.reply(id, keys.map(Reply::TakeBack))
             }
+            FromWorker::Planned(_) => Err(Error::new(Kind::Bug, "a worker that runs told a plan")),
             FromWorker::Over { .. } => Ok(()),
         }
     }
@@ -678,6 +705,7 @@ impl<'a> Supervisor<'a> {
                 self.request.permissions.check(&Access::host("listeners", "localhost", 0))?;
                 serde_json::to_value(socket_owners()).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
             }
+            Question::Person(_) => Err(Error::new(Kind::Bug, "people answer later")),
             Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
         }
     }
@@ -894,7 +922,7 @@ fn now() -> Timestamp {
 
 /// A process that has loaded everything and waits for what to run.
 #[derive(Debug)]
-pub struct Worker(Child);
+pub struct Worker(pub(super) Child);
 
 impl Worker {
     /// Starts one from this binary. It takes as long to load as everything that comes before the run,

@@ -15,10 +15,11 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::{Grants, Sandbox};
-use crate::host::{Answer, Ctx, Gate, Question, Recorder, Stop, StopReason, kill_descendants};
+use crate::host::{Answer, Ctx, Expected, Gate, Mode, Question, Recorder, Stop, StopReason, kill_descendants, plan};
 use crate::model::{Effect, EventKind, Intent, Outcome};
 use crate::run::process::{hide, resident};
-use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
+use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
+use crate::run::sketch::Sketch;
 use crate::script::{Compensation, Given, Language, Script, check_params, compensations, evaluate};
 
 /// What the deepest script within the limits needs, with a wide margin: values nest too, and comparing
@@ -106,14 +107,26 @@ fn work(job: Job, sandbox: Arc<Sandbox>, line: &Arc<Line>, stop: &Arc<Stop>) -> 
     let given = job.params.into_iter().map(|(name, value)| (name, Given::Value(value))).collect();
     let system = crate::model::System { name: job.system_name, ..job.system };
     line.remember(job.recalled);
-    let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, line.clone(), stop.clone());
+    let sketch = (job.mode == Mode::Plan).then(|| Arc::new(Sketch::new(line.clone())));
+    let recorder: Arc<dyn Recorder> = match &sketch {
+        Some(sketch) => sketch.clone(),
+        None => line.clone(),
+    };
+    let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, recorder, stop.clone());
     ctx.protect(job.protected);
     ctx.confine(sandbox);
+    if let Some(plan) = job.plan {
+        ctx.expect(Expected::new(&plan.steps, plan.unknown.is_some(), plan.fingerprints));
+    }
     let engine = match check_params(&script.header, &given) {
         Ok((_, params)) => Language::shared().engine(&ctx, &script, &params),
         Err(error) => return (Some(error), None),
     };
     let result = evaluate(&engine, &script);
+    if let Some(sketch) = sketch {
+        return (tell_plan(&ctx, &sketch, line, result, stop).err(), stop.reason());
+    }
+    let result = result.and_then(|()| ctx.expected().map_or(Ok(()), Expected::all));
     let stopped = if result.is_err() { stop.reason() } else { None };
     let error = result.err();
     if (error.is_some() || job.takes_back) && !matches!(stopped, Some(StopReason::Halted | StopReason::Lost)) {
@@ -122,10 +135,28 @@ fn work(job: Job, sandbox: Arc<Sandbox>, line: &Arc<Line>, stop: &Arc<Stop>) -> 
         let ended = error.clone();
         let asked = line.request(|id| FromWorker::CleaningUp { id, undo: keys, error: ended, stopped });
         if let Ok(Reply::TakeBack(keys)) = asked {
+            if let Some(expected) = ctx.expected() {
+                expected.lift();
+            }
             take_back(&keys, &undo, &engine, stop, grace.0);
         }
     }
     (error, stopped)
+}
+
+/// Tells what the script would do. An end that only a plan comes to leaves the rest open.
+fn tell_plan(ctx: &Ctx, sketch: &Sketch, line: &Line, result: Result<()>, stop: &Stop) -> Result<()> {
+    let unknown = match result {
+        Ok(()) => None,
+        Err(error) => match plan::rest(ctx, &error).filter(|_| stop.reason().is_none()) {
+            Some(why) => Some(why),
+            None => return Err(error),
+        },
+    };
+    let steps = plan::told(ctx, sketch.steps());
+    let effects = steps.iter().flat_map(|step| &step.effects).map(|told| (told.effect.function.clone(), told.effect.target.clone()));
+    let fingerprints = plan::fingerprints(ctx, effects);
+    line.say(&FromWorker::Planned(Carried { steps, unknown, fingerprints }))
 }
 
 /// Runs the compensations in the order of these keys. One that fails is recorded, and the next one runs.

@@ -1,7 +1,7 @@
 //! The stable codes of errors and findings, and what `runbook explain` says of each.
 //!
 //! RB10xx the script can not be read, RB11xx its names and values, RB12xx its permissions; RB20xx the
-//! caller, RB21xx while it runs; RB30xx permissions at run time, RB31xx limits. A code never changes its meaning.
+//! caller, RB21xx while it runs; RB30xx permissions at run time, RB31xx limits, RB32xx plans and approvals. A code never changes its meaning.
 
 /// What there is to say of a code.
 #[derive(Debug)]
@@ -365,6 +365,38 @@ pub const CODES: &[Code] = &[
         "a step is not what it declares",
         "`--repeat-steps` ran a step twice, or asked its `verify` after it was done. An `idempotent` step has to give the same both times, and \
          `verify` must say that it was done.",
+        "",
+        "",
+    ),
+    code(
+        "RB3201",
+        "things are not as they were when the plan was made",
+        "`run --plan` does exactly what the plan says. The next change would have been another one, one more, or one less, or its target is \
+         another one; it was refused before it happened, and what came before was taken back. Look at what changed, and make a new plan.",
+        "",
+        "",
+    ),
+    code(
+        "RB3202",
+        "this plan can not be run",
+        "The script, its parameters or the system changed since the plan was made, it is out of date, was denied, or was run already. Nothing ran. \
+         The hint has the command that makes a new plan.",
+        "",
+        "",
+    ),
+    code(
+        "RB3203",
+        "it runs only as planned and approved",
+        "Something destructive is confirmed by a person: at a terminal by typing the name of the target, elsewhere by approving a plan. Make a plan, \
+         have it approved, and run exactly that.",
+        "",
+        "",
+    ),
+    code(
+        "RB3204",
+        "the runbook asks for more than was approved",
+        "With `[policy] pin = true`, a runbook runs unattended only with permissions that a person approved. Look at `runbook show NAME`, then say \
+         `runbook approve NAME --reason TEXT`.",
         "",
         "",
     ),

@@ -7,7 +7,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, Map, Module, OptimizationLevel, Scope
 
 use crate::error::Result;
 use crate::host::argument::WrittenOptions;
-use crate::host::{Ctx, HostModule, MODULES, OutOfTime, value};
+use crate::host::{Ctx, HostModule, MODULES, Mode, OutOfTime, plan, value};
 use crate::model::EventKind;
 use crate::script::{Script, Sources, diagnose, language, resolver};
 
@@ -85,6 +85,9 @@ impl Language {
         let run = ctx.clone();
         engine.on_debug(move |text, _, _| say(&run, text));
         engine.set_default_tag(Dynamic::from(ctx.clone()));
+        if ctx.mode() == Mode::Plan {
+            plan::register(&mut engine, ctx);
+        }
         engine
     }
 }

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use crate::error::{Error, Kind};
 use crate::model::{
-    Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Run, RunId, RunState,
-    StepState, Trigger,
+    Approval, Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Pinned, Plan, Run,
+    RunId, RunState, StepState, Trigger,
 };
 use crate::store::audit::{Act, Action, AuditFilter, audited};
-use crate::store::{Filter, Memory, ProcessId, Settlement, Sqlite, Store, find};
+use crate::store::{Filter, Memory, ProcessId, Settlement, Sqlite, Store, find, find_plan};
 
 pub(super) fn start() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -38,6 +38,7 @@ pub(super) fn run(runbook: &str) -> Run {
         checks: Vec::new(),
         outputs: BTreeMap::new(),
         error: None,
+        waits_for: None,
     }
 }
 
@@ -205,7 +206,7 @@ fn a_store_of_format_1_opens_and_its_runs_can_be_resumed() {
     let path = directory.path().join("runbook.db");
     rusqlite::Connection::open(&path).unwrap().execute_batch(include_str!("fixtures/format-1.sql")).unwrap();
     let store = Sqlite::open(&path).unwrap();
-    assert_eq!(store.health().unwrap().format, 3);
+    assert_eq!(store.health().unwrap().format, 4);
     let runs = store.list(&Filter::default()).unwrap();
     assert_eq!(runs.iter().map(|run| run.status).collect::<Vec<_>>(), [RunState::Running, RunState::Failed, RunState::Succeeded]);
     let failed = store.run(runs[1].id).unwrap();
@@ -414,4 +415,65 @@ fn a_newer_format_is_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(Sqlite::open(&path).unwrap_err().message.contains("format 99"));
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_plan_is_run_once() {
+    with_each_store(|store| {
+        let plan = Plan {
+            id: String::new(),
+            hash: String::new(),
+            runbook: "backup".to_owned(),
+            texts: BTreeMap::new(),
+            params: BTreeMap::new(),
+            system: "host".to_owned(),
+            system_hash: "h".to_owned(),
+            fingerprints: BTreeMap::new(),
+            steps: Vec::new(),
+            unknown: None,
+            destructive: false,
+            by: "maya".to_owned(),
+            made: start(),
+            until: start(),
+            run: None,
+        }
+        .sealed();
+        store.keep_plan(&plan).unwrap();
+        assert_eq!(find_plan(store, &plan.id).unwrap(), plan);
+        let run = RunId::new();
+        store.spend_plan(&plan.hash, run).unwrap();
+        assert_eq!(store.spend_plan(&plan.hash, RunId::new()).unwrap_err().kind, Kind::NotStarted);
+        assert_eq!(store.plans().unwrap()[0].run, Some(run));
+        assert_eq!(store.keep_plan(&plan).unwrap_err().kind, Kind::Store);
+        assert_eq!(find_plan(store, "nope").unwrap_err().kind, Kind::Usage);
+    });
+}
+
+#[test]
+fn approvals_and_pins_are_found_by_what_they_are_about() {
+    with_each_store(|store| {
+        let said = |of: &str| Approval {
+            of: of.to_owned(),
+            by: "jo".to_owned(),
+            approved: true,
+            reason: "x".to_owned(),
+            at: start(),
+            until: start(),
+        };
+        store.keep_approval(&said("a")).unwrap();
+        store.keep_approval(&said("b")).unwrap();
+        assert_eq!(store.approvals("a").unwrap(), [said("a")]);
+        let pin = |power: &str| Pinned {
+            runbook: "backup".to_owned(),
+            system: "host".to_owned(),
+            powers: vec![power.to_owned()],
+            by: "jo".to_owned(),
+            reason: "x".to_owned(),
+            at: start(),
+        };
+        store.pin(&pin("one")).unwrap();
+        store.pin(&pin("two")).unwrap();
+        assert_eq!(store.pinned("backup", "host").unwrap(), Some(pin("two")));
+        assert_eq!(store.pinned("backup", "other").unwrap(), None);
+    });
 }

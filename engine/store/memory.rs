@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Channel, Event, Module, Parcel, ParcelState, Run, RunId};
+use crate::model::{Approval, Channel, Event, Module, Parcel, ParcelState, Pinned, Plan, Run, RunId};
 use crate::store::audit::{Action, AuditFilter, Entry, uid};
-use crate::store::{Filter, ProcessId, SENDINGS_KEPT, Settlement, Store, Summary, Tally, note_of};
+use crate::store::{Filter, Plans, ProcessId, SENDINGS_KEPT, Settlement, Store, Summary, Tally, note_of};
 
 /// A store that is gone with its process.
 #[derive(Debug, Default)]
@@ -23,6 +23,9 @@ struct Inner {
     parcels: Vec<Parcel>,
     sendings: Vec<(Channel, Timestamp)>,
     audit: Vec<Entry>,
+    plans: Vec<Plan>,
+    approvals: Vec<Approval>,
+    pins: Vec<Pinned>,
 }
 
 #[derive(Debug)]
@@ -217,6 +220,54 @@ impl Recorded {
         self.last = last;
         self.events.extend_from_slice(events);
         Ok(())
+    }
+}
+
+impl Plans for Memory {
+    fn keep_plan(&self, plan: &Plan) -> Result<()> {
+        let mut inner = self.lock();
+        if inner.plans.iter().any(|other| other.hash == plan.hash) {
+            return Err(Error::new(Kind::Store, format!("plan `{}` is kept already", plan.hash)));
+        }
+        inner.plans.push(plan.clone());
+        Ok(())
+    }
+
+    fn plans(&self) -> Result<Vec<Plan>> {
+        let mut plans = self.lock().plans.clone();
+        plans.sort_by_key(|plan| std::cmp::Reverse(plan.made));
+        Ok(plans)
+    }
+
+    fn spend_plan(&self, hash: &str, run: RunId) -> Result<()> {
+        let mut inner = self.lock();
+        let plan = inner.plans.iter_mut().find(|plan| plan.hash == hash);
+        let plan = plan.ok_or_else(|| Error::new(Kind::NotFound, format!("there is no plan `{hash}`")))?;
+        if let Some(by) = plan.run {
+            return Err(crate::store::plans::spent(&by.to_string()));
+        }
+        plan.run = Some(run);
+        Ok(())
+    }
+
+    fn keep_approval(&self, approval: &Approval) -> Result<()> {
+        self.lock().approvals.push(approval.clone());
+        Ok(())
+    }
+
+    fn approvals(&self, of: &str) -> Result<Vec<Approval>> {
+        Ok(self.lock().approvals.iter().filter(|approval| approval.of == of).cloned().collect())
+    }
+
+    fn pin(&self, pinned: &Pinned) -> Result<()> {
+        let mut inner = self.lock();
+        inner.pins.retain(|other| (&other.runbook, &other.system) != (&pinned.runbook, &pinned.system));
+        inner.pins.push(pinned.clone());
+        Ok(())
+    }
+
+    fn pinned(&self, runbook: &str, system: &str) -> Result<Option<Pinned>> {
+        Ok(self.lock().pins.iter().find(|pinned| pinned.runbook == runbook && pinned.system == system).cloned())
     }
 }
 

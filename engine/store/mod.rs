@@ -13,6 +13,7 @@ mod disk;
 mod integrity;
 mod log;
 mod memory;
+mod plans;
 mod retention;
 mod sqlite;
 
@@ -26,6 +27,7 @@ pub use backup::{Backup, MANIFEST, back_up, restore};
 pub use disk::filesystem;
 pub use log::{Log, LogLine};
 pub use memory::Memory;
+pub use plans::{Plans, find_plan};
 pub use retention::{Removed, Retention};
 pub use sqlite::{Damage, Examination, Health, Sqlite, Verdict, sqlite_version};
 
@@ -99,8 +101,8 @@ pub struct Filter {
     pub limit: u32,
 }
 
-/// The journal of runs, notes of runbooks, and the outbox.
-pub trait Store: Send + Sync {
+/// The journal of runs, notes of runbooks, the outbox and plans.
+pub trait Store: Plans + Send + Sync {
     /// Records a new run with the texts it is made of. When it returns, the run survives a crash and
     /// has its number, which is returned.
     ///

@@ -151,6 +151,7 @@ fn alike_line(line: &str) -> String {
     const CHANGING: &[(&str, &str)] = &[
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID"),
         (r"\b[0-9a-f]{12}\b", "HASH"),
+        (r"(id|--plan) [0-9a-f]{8}\b", "$1 PLAN"),
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", "DATE"),
         (r"\b\d\d:\d\d:\d\d\b", "TIME"),
         (r"\bjust now\b|\b\d+ \w+ ago\b|\btoday \d\d:\d\d", "AGO"),

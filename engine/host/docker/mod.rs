@@ -332,6 +332,11 @@ mod api {
     }
 }
 
+/// The identity of the engine, for plans.
+pub(super) async fn identity(ctx: &crate::host::Ctx) -> Result<String, Error> {
+    Docker::of(ctx).id().await
+}
+
 fn run_action(call: &Call<'_>, function: &'static str, action: Action, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
     let docker = Docker::of(call.ctx());
     docker.permit_any(action.verb(), name).map_err(|error| call.fail(error))?;
@@ -356,7 +361,7 @@ fn run_exec(call: &Call<'_>, name: &str, argv: &Array, options: Map) -> RhaiResu
     let container = exec::first_running(name, &found).map_err(|error| call.fail(error))?;
     let effect = Effect::new("docker::exec", &container.name, format!("run `{}` in container `{}`", command.in_words(), container.name));
     let output = call.effect(effect, exec::Output::default(), docker.exec(container, command))?;
-    call.value(&output)
+    call.answer(&output)
 }
 
 /// The words of a command: its program, and arguments that data can not make options of.

@@ -77,7 +77,7 @@ mod api {
         let effect = Effect::new("exec::run", summary(&pipeline, false), format!("run {}", summary(&pipeline, true)));
         let planned = client::Ended::planned();
         let ended = call.effect(effect, planned, client::run(pipeline))?;
-        call.value(&ended)
+        call.answer(&ended)
     }
 
     /// Runs a program and waits for its end, at most 60 s.
@@ -104,7 +104,7 @@ mod api {
         let effect = Effect::new("exec::pipe", summary(&pipeline, false), format!("run {}", summary(&pipeline, true)));
         let planned = client::PipeEnded::planned();
         let ended = call.effect(effect, planned, client::pipe(pipeline))?;
-        call.value(&ended)
+        call.answer(&ended)
     }
 
     /// Runs programs at once, at most 60 s.

@@ -211,6 +211,9 @@ fn perform(native: &NativeCallContext<'_>, function: &'static str, method: Metho
     }
     let planned = request.planned();
     let sent = request.send(call.ctx().permissions(), call.ctx().now());
-    let response = if is_read { call.wait(sent)? } else { call.effect(effect, planned, sent)? };
-    call.value(&response)
+    if is_read {
+        call.must_be_fresh()?;
+        return call.value(&call.wait(sent)?);
+    }
+    call.answer(&call.effect(effect, planned, sent)?)
 }

@@ -144,7 +144,7 @@ mod api {
         let effect = Effect::new("notify::flush", OUTBOX, "deliver what is due in the outbox");
         let ctx = call.ctx().clone();
         let answer = call.effect(effect, Value::Null, async move { ctx.recorder().ask(Question::Flush).map(Answer::into_value) })?;
-        Ok(value::dynamic(&answer))
+        call.answer(&answer)
     }
 
     /// How the outbox stands: how many messages wait, were delivered, or were given up.
@@ -275,7 +275,12 @@ fn send(call: &Call<'_>, to: &str, message: &Map) -> RhaiResultOf<Dynamic> {
             },
             contact => queue(call, &name, &contact, &message)?,
         };
-        sent.push(call.value(&result)?);
+        let queued = result.who.is_none();
+        let mut told = call.value(&result)?;
+        if queued && let Some(mut told) = told.write_lock::<Map>() {
+            told.insert("parcel".into(), call.answer(&result.parcel)?);
+        }
+        sent.push(told);
     }
     Ok(sent.into())
 }
@@ -306,7 +311,7 @@ fn test(call: &Call<'_>, name: &str, message: &Map) -> RhaiResultOf<Dynamic> {
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(answered(Tested { took_ms, ..unanswered }, answer))
     })?;
-    call.value(&tested)
+    call.answer(&tested)
 }
 
 fn answered(tested: Tested, answer: Result<Receipt, Refusal>) -> Tested {

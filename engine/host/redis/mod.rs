@@ -347,7 +347,7 @@ fn del(native: &NativeCallContext<'_>, cache: &str, keys: &[Dynamic]) -> RhaiRes
     let words: Vec<String> = std::iter::once("DEL".to_owned()).chain(keys).collect();
     let effect = Effect::new("redis::del", cache, format!("{cache}: remove {shown}"));
     let removed = call.effect(effect, serde_json::Value::Null, client::change(&server, &words, &WaitOptions::default()))?;
-    call.value(&removed)
+    call.answer(&removed)
 }
 
 fn send(native: &NativeCallContext<'_>, cache: &str, words: &[Dynamic], options: Map) -> RhaiResultOf<Dynamic> {
@@ -360,7 +360,7 @@ fn send(native: &NativeCallContext<'_>, cache: &str, words: &[Dynamic], options:
     command::must_be_allowed(&words).map_err(|error| call.fail(error.target(cache)))?;
     let effect = Effect::new("redis::command", cache, format!("{cache}: {}", shown.join(" ")));
     let answer = call.effect(effect, serde_json::Value::Null, client::change(&server, &words, &options))?;
-    call.value(&answer)
+    call.answer(&answer)
 }
 
 fn opened(call: &Call<'_>, words: &[Dynamic]) -> RhaiResultOf<Vec<String>> {

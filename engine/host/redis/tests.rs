@@ -211,5 +211,8 @@ fn a_plan_changes_nothing_and_does_not_tell_values() {
     assert_eq!(json_of(&bench, r#"redis::set("main", "planned", "a-value", #{ ttl: "5m" })"#), json!(null));
     let told = format!("{:?}", bench.recorder.events());
     assert!(told.contains("main: set `planned` for 5m") && !told.contains("a-value"), "{told}");
+    // What it will hold by then can not be looked at now.
+    assert!(bench.error(r#"redis::get("main", "planned")"#).message.contains("can not be predicted"));
+    let bench = bench_in(Mode::Apply, json!({ "redis": ["*:read"] }));
     assert_eq!(json_of(&bench, r#"redis::get("main", "planned")"#), json!(null));
 }

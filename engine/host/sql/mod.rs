@@ -361,6 +361,14 @@ fn pool(call: &Call<'_>, verb: &str, name: &str) -> RhaiResultOf<Arc<Pool>> {
     pool.map_err(|error| call.fail(error.target(name)))
 }
 
+/// The identity of the cluster a database is in, for plans: it is copied with the data, and with nothing else.
+pub(super) async fn identity(ctx: &Ctx, name: &str) -> Result<String> {
+    let pool = ctx.state::<Databases>().pool(name, || described(ctx, name))?;
+    let sql = "SELECT system_identifier::text || '/' || current_database() AS id FROM pg_control_system()".to_owned();
+    let row = client::read(&pool, &Statement { sql, params: Vec::new() }, &ReadOptions::default()).await?.one()?;
+    Ok(row.get("id").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
+}
+
 /// The database as the system file describes it.
 fn described(ctx: &Ctx, name: &str) -> Result<Pool> {
     let system = ctx.system();
@@ -393,7 +401,7 @@ fn execute(native: &NativeCallContext<'_>, name: &str, sql: ImmutableString, par
     let statement = Statement { sql: sql.to_string(), params: values(&call, &params)? };
     let effect = Effect::new("sql::execute", name, format!("{name}: {}", on_one_line(&sql)));
     let touched = call.effect(effect, None, async { client::execute(&pool, &statement, &options).await.map(Some) })?;
-    call.value(&touched)
+    call.answer(&touched)
 }
 
 fn transaction(native: &NativeCallContext<'_>, name: &str, statements: Array, options: Map) -> RhaiResultOf<Dynamic> {
@@ -410,7 +418,7 @@ fn transaction(native: &NativeCallContext<'_>, name: &str, statements: Array, op
         let touched = client::transaction(&pool, &statements, remembers.then_some(&key), &options).await?;
         Ok(touched.into_iter().map(Some).collect())
     })?;
-    call.value(&touched)
+    call.answer(&touched)
 }
 
 /// A statement of a transaction: a text, or a list of a text and its parameters.

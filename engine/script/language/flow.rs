@@ -18,10 +18,10 @@ pub mod api {
 
     use super::tell;
     use crate::error::{Error, Kind};
-    use crate::host::{Call, Question, RhaiResultOf, frames, value};
+    use crate::host::{Call, Mode, Question, RhaiResultOf, frames, value};
     use crate::model::{EventKind, Span};
-    use crate::script::language::parallel;
     use crate::script::language::step::{self, Finished};
+    use crate::script::language::{ask, parallel};
 
     /// The header of a runbook: its title, parameters and permissions, as one literal map at the top.
     ///
@@ -88,6 +88,30 @@ pub mod api {
     #[rhai_fn(name = "check", return_raw, volatile)]
     pub fn check_with(native: NativeCallContext, name: &str, options: Map, question: FnPtr) -> RhaiResultOf<Dynamic> {
         step::ask(&native, name, options, &question)
+    }
+
+    /// Asks people, and waits until one said yes, here or with `runbook approve RUN`.
+    ///
+    /// ```rhai,lab
+    /// ask("switch over to the standby?").approved
+    /// ```
+    ///
+    /// Returns `approved` (true), `by` (who said yes), `reason`. A no is an error of kind `refused`, and no answer
+    /// within an hour one of kind `timeout`; both end the run and take it back unless they are caught. The
+    /// answer is recorded as a step, so a resumed run does not ask again. The time limit of the run goes on.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn ask(native: NativeCallContext, question: &str) -> RhaiResultOf<Dynamic> {
+        ask::run(&native, question, Map::new())
+    }
+
+    /// As `ask`, with options.
+    ///
+    /// Options: `approvers` (the accounts that may answer; everyone when absent), `quorum` (how many have to say yes,
+    /// 1 when absent; with more, whoever started the run does not count), `expires` (duration, `1h` when
+    /// absent), `reason` (why it is asked).
+    #[rhai_fn(name = "ask", return_raw, volatile)]
+    pub fn ask_with(native: NativeCallContext, question: &str, options: Map) -> RhaiResultOf<Dynamic> {
+        ask::run(&native, question, options)
     }
 
     /// Runs a closure for every item at the same time and returns the values in the order of the items.
@@ -225,6 +249,9 @@ pub mod api {
     pub fn wait(native: NativeCallContext, duration: &str) -> RhaiResultOf<()> {
         let call = Call::new(&native, "wait")?;
         let span: Span = duration.parse().map_err(|error| call.fail(error))?;
+        if call.ctx().mode() == Mode::Plan {
+            return Ok(());
+        }
         call.wait(async move {
             tokio::time::sleep(span.0).await;
             Ok(())

@@ -1,5 +1,6 @@
 //! The words of the language that are no module: steps, checks, and what Rhai's own functions lack.
 
+mod ask;
 mod flow;
 mod parallel;
 mod step;
@@ -24,5 +25,6 @@ pub const FUNCTIONS: &[Function] = &[
     Function::pure("undo").checked_by(step::check_step_options),
     Function::pure("check").options::<step::CheckOptions>(),
     Function::pure("parallel").options::<parallel::Options>(),
+    Function::pure("ask").options::<ask::Options>(),
     Function::pure("output").options::<step::OutputOptions>(),
 ];

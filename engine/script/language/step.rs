@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use crate::error::{Error, Kind, Place};
 use crate::host::{
-    Call, Ctx, Gate, Number, OptionError, OutOfTime, Question, RhaiResultOf, StopReason, TakeBack, error_of, frames, read_options, value,
+    Call, Ctx, Gate, Number, OptionError, OutOfTime, Question, RhaiResultOf, StopReason, TakeBack, error_of, frames, plan, read_options,
+    value,
 };
 use crate::model::{Check, EventKind, Intent, Level, Limit, Outcome, Span};
 use crate::words;
@@ -121,17 +122,27 @@ fn perform(call: &Call<'_>, native: &NativeCallContext<'_>, part: &Part<'_>) -> 
     let result = {
         let _open = frames::open_step(intent.key.clone(), intent.idempotent.clone(), deadline);
         match gate {
-            Gate::Done(done) => return Ok(Ok(value::dynamic(&done))),
-            Gate::Failed(error) => return Ok(Err(thrown(error, call.position()))),
+            Gate::Done(done) => {
+                call.ctx().was_done(&intent.key);
+                return Ok(Ok(value::dynamic(&done)));
+            }
+            Gate::Failed(error) => {
+                call.ctx().was_done(&intent.key);
+                return Ok(Err(thrown(error, call.position())));
+            }
             Gate::TakeBack => return Err(EvalAltResult::ErrorTerminated(Dynamic::from(TakeBack), call.position()).into()),
             Gate::Go => work(),
             Gate::Verify => match verified(call, native, part)? {
-                Some(value) => Ok(value),
+                Some(value) => {
+                    call.ctx().was_done(&intent.key);
+                    Ok(value)
+                }
                 None => work(),
             },
             Gate::Twice => work().and_then(|value| repeated(call, native, part, value)),
         }
     };
+    let result = plan::ended(call.ctx(), &intent.key, result);
     let result = result.map_err(|error| match out_of_time(&error) && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
         true => thrown(late(), call.position()),
         false => error,
@@ -294,6 +305,11 @@ pub(super) fn ask(native: &NativeCallContext<'_>, name: &str, options: Map, ques
         let _open = frames::open_part(deadline);
         question.call_within_context::<Dynamic>(native, ())
     };
+    if let Some((why, unknown)) = plan::unanswered(call.ctx(), &result) {
+        let check = Check { name, key, level: Level::Unknown, detail: why, value: None, unit, limit: None, duration_ms: 0 };
+        call.ctx().recorder().tell(EventKind::Checked(check)).map_err(|error| lost(&call, error))?;
+        return Ok(unknown);
+    }
     let mut check = Check { name, key, level: Level::Unknown, detail: String::new(), value: None, unit, limit: None, duration_ms: 0 };
     match result {
         Ok(value) => judge(&call, &mut check, value, limit)?,

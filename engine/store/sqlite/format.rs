@@ -3,15 +3,15 @@
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
 use super::audit::{self, Data, Pruned};
-use super::failed;
 use super::seal::{Hash, seal_of};
 use super::verify::{self, RUN, chained, identity};
+use super::{failed, plans};
 use crate::error::{Error, Kind, Result};
 use crate::store::audit::{Act, Action};
 
 /// The format this binary reads and writes. Format 2 had the tables of format 1; since format 3 rows are hashed
-/// and there is an audit log.
-pub(super) const FORMAT: i64 = 3;
+/// and there is an audit log, since format 4 there are plans.
+pub(super) const FORMAT: i64 = 4;
 
 const SCHEMA: &str = include_str!("schema.sql");
 const FORMAT_3: &str = include_str!("format3.sql");
@@ -30,8 +30,10 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     match read(&transaction)? {
         0 => transaction.execute_batch(SCHEMA).map_err(|error| failed(&error))?,
         1 | 2 => hash_all(&transaction)?,
+        3 => {}
         _ => return Ok(()),
     }
+    transaction.execute_batch(plans::SCHEMA).map_err(|error| failed(&error))?;
     transaction.pragma_update(None, "user_version", FORMAT).and_then(|()| transaction.commit()).map_err(|error| failed(&error))
 }
 

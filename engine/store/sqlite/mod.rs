@@ -3,6 +3,7 @@
 mod audit;
 mod format;
 mod outbox;
+mod plans;
 mod prune;
 mod seal;
 mod verify;
@@ -609,6 +610,7 @@ fn head(row: &Row<'_>) -> Result<Run> {
         checks: Vec::new(),
         outputs: std::collections::BTreeMap::new(),
         error: None,
+        waits_for: None,
     })
 }
 
@@ -636,7 +638,7 @@ fn insert(transaction: &Transaction<'_>, number: i64, events: &[Event]) -> Resul
     for entry in events.iter().filter_map(|event| audit::of_event(event, number, &subject, &by)) {
         audit::append(transaction, &entry, Some(&stood))?;
     }
-    if events.iter().any(|event| matches!(event.kind, EventKind::Ended { .. })) {
+    if events.iter().any(|event| matches!(event.kind, EventKind::Ended { .. } | EventKind::Asked(_) | EventKind::Answered { .. })) {
         conclude(transaction, number)?;
     }
     Ok(())
