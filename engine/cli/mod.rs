@@ -16,6 +16,7 @@ mod history;
 mod init;
 mod list;
 mod live;
+mod locks;
 mod logs;
 mod new;
 mod outbox;
@@ -94,6 +95,8 @@ enum Command {
     Show(show::Args),
     /// Runs that run, wait or are queued
     Ps(ps::Args),
+    /// The locks runs hold, and those that were left by runs that were cut off
+    Locks(locks::Args),
     /// Past runs
     History(history::Args),
     /// The log of a run
@@ -179,6 +182,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(args, &app),
         Command::Show(args) => show::run(args, &app),
         Command::Ps(args) => ps::run(args, &app),
+        Command::Locks(args) => locks::run(args, &app),
         Command::History(args) => history::run(args, &app),
         Command::Logs(args) => logs::run(args, &app),
         Command::Report(args) => report::run(args, &app),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
+use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::app::App;
@@ -18,8 +19,8 @@ use crate::config::{FILE, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
-use crate::model::{Danger, Diagnostic, Event, Level, Run, RunState, Span, System, Trigger};
-use crate::run::{Limits, Request, Supervisor, Worker};
+use crate::model::{Danger, Diagnostic, Event, Level, Run, RunState, Span, System, Trigger, WhenLocked, lock_name};
+use crate::run::{Limits, LockRequest, Request, Supervisor, Worker};
 use crate::script::{Script, check, check_params};
 use crate::store::StateDir;
 
@@ -39,6 +40,9 @@ pub(super) struct Args {
     /// Stop it after this time
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
+    /// What to do when another run holds the lock: `fail`, `wait 10m` or `replace`; as the header says when absent
+    #[arg(long, value_name = "POLICY")]
+    when_locked: Option<WhenLocked>,
     /// Exit with 0 instead of 3 when there are warnings
     #[arg(long)]
     warn_ok: bool,
@@ -78,6 +82,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         output: settings.limits.output,
         ..Limits::default()
     };
+    let lock = lock(&script, &system, &shown, args.when_locked)?;
     let addresses = super::outbox::addresses(app, &state)?;
     let request = Request {
         params,
@@ -90,6 +95,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
         protected: protected(app, &state)?,
         addresses: addresses.clone(),
+        lock,
         system,
         script,
     };
@@ -103,6 +109,14 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let code = answer(&run, &args, app);
     super::outbox::deliver(app, &store, &state, &addresses, &after.stop);
     code
+}
+
+/// The lock the header names, for this system and these parameters.
+fn lock(script: &Script, system: &System, shown: &BTreeMap<String, Value>, when: Option<WhenLocked>) -> Result<Option<LockRequest>> {
+    let Some(pattern) = &script.header.lock else { return Ok(None) };
+    let wrong = |error: Error| Error { kind: Kind::Usage, ..error }.context("the lock of the run");
+    let name = lock_name(pattern, &system.name, shown).map_err(wrong)?;
+    Ok(Some(LockRequest { name, when: when.unwrap_or(script.header.when_locked) }))
 }
 
 /// What comes after a run: delivering its messages, which nobody has to wait for.
@@ -243,8 +257,8 @@ fn confirm(script: &Script, system: &System, args: &Args, app: &App) -> Result<(
 fn plain_params(
     script: &Script,
     given: &BTreeMap<String, crate::script::Given>,
-    shown: &BTreeMap<String, serde_json::Value>,
-) -> BTreeMap<String, serde_json::Value> {
+    shown: &BTreeMap<String, Value>,
+) -> BTreeMap<String, Value> {
     use crate::model::ParamType;
     use crate::script::Given;
     let mut params = shown.clone();
@@ -299,12 +313,18 @@ fn secrets(
 }
 
 /// The first signal cancels with clean-up, the second kills; after the run, one leaves messages for later.
+/// A terminal that goes away, or a run that wants to take over, cuts no clean-up short.
 fn listen_to_signals(supervisor: &Supervisor<'_>, after: Arc<After>) -> Result<()> {
     let control = supervisor.control();
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Error::because(Kind::Bug, "signals", &error))?;
     std::thread::spawn(move || {
+        let mut asked = false;
         for signal in signals.forever() {
+            if asked && signal == SIGHUP {
+                continue;
+            }
+            asked = true;
             if after.begun.load(Ordering::Relaxed) {
                 after.stop.stop(StopReason::Cancelled);
             } else {

@@ -264,7 +264,8 @@ impl Run {
                 self.duration_ms = u64::try_from(event.at.duration_since(self.started).as_millis()).unwrap_or(0);
                 self.error = error.clone();
             }
-            EventKind::Started | EventKind::Log { .. } | EventKind::Progress { .. } => {}
+            EventKind::Started => self.status = RunState::Running,
+            EventKind::Log { .. } | EventKind::Progress { .. } => {}
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! and treats the *worker*, which evaluates the script, as hostile. They talk over the worker's
 //! standard input and output, see [`protocol`].
 
+pub mod lock;
 pub mod outbox;
 pub mod process;
 mod protocol;
@@ -11,6 +12,7 @@ mod redact;
 mod supervisor;
 pub mod worker;
 
+pub use lock::LockRequest;
 pub use protocol::Limits;
 pub use redact::Redactor;
 pub use supervisor::{Control, Request, Supervisor, Worker};

@@ -6,8 +6,18 @@ use crate::store::ProcessId;
 
 /// This process.
 pub fn me() -> ProcessId {
-    let pid = std::process::id();
+    of(std::process::id())
+}
+
+/// The process that has this number now.
+pub fn of(pid: u32) -> ProcessId {
     ProcessId { pid, started: started(pid).unwrap_or(0) }
+}
+
+/// Whether this process was started by that one, or by one that it started.
+pub fn is_above_me(process: ProcessId) -> bool {
+    let parent = |pid: u32| fields(pid)?.get(1)?.parse::<u32>().ok().filter(|parent| *parent > 0);
+    std::iter::successors(parent(std::process::id()), |pid| parent(*pid)).any(|pid| of(pid) == process)
 }
 
 /// Whether a process still runs, and is not another one that got its number.
@@ -24,6 +34,20 @@ pub fn is_alive(process: ProcessId) -> bool {
 ///
 /// As the system says, when it belongs to somebody else.
 pub fn terminate(process: ProcessId) -> std::io::Result<()> {
+    tell(process, Signal::TERM)
+}
+
+/// Asks a run to stop by its process (SIGHUP). Unlike a second SIGTERM, being asked again does not cut its
+/// clean-up short.
+///
+/// # Errors
+///
+/// As the system says, when it belongs to somebody else.
+pub fn hang_up(process: ProcessId) -> std::io::Result<()> {
+    tell(process, Signal::HUP)
+}
+
+fn tell(process: ProcessId, signal: Signal) -> std::io::Result<()> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let handle = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(handle) => handle,
@@ -34,7 +58,7 @@ pub fn terminate(process: ProcessId) -> std::io::Result<()> {
     if !is_alive(process) {
         return Ok(());
     }
-    match pidfd_send_signal(&handle, Signal::TERM) {
+    match pidfd_send_signal(&handle, signal) {
         Err(rustix::io::Errno::SRCH) => Ok(()),
         result => result.map_err(Into::into),
     }

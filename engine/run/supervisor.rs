@@ -16,9 +16,10 @@ use crate::error::{Error, Kind, Result};
 use crate::host::notify::kind_of;
 use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, Stop, StopReason, kill_descendants};
 use crate::model::system::Contact;
-use crate::model::{Event, EventKind, Message as Notice, Parcel, Run, RunId, RunState, System, Trigger};
+use crate::model::{Event, EventKind, Message as Notice, Parcel, Run, RunId, RunState, System, Trigger, WhenLocked};
+use crate::run::lock::{Lock, LockRequest, Owner, Taken};
 use crate::run::outbox::{self, Addresses};
-use crate::run::process::{me, resident};
+use crate::run::process::{hang_up, me, resident};
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::script::Script;
@@ -51,6 +52,8 @@ pub struct Request {
     pub addresses: Addresses,
     /// What no script may touch, whatever it was granted: the state, the settings, the library, this binary.
     pub protected: Vec<PathBuf>,
+    /// The lock it holds while it runs; nothing when the run it is part of holds it.
+    pub lock: Option<LockRequest>,
 }
 
 /// How many messages of the worker may wait: enough for bursts, few enough to slow a flood down.
@@ -63,6 +66,8 @@ const BATCH: usize = 128;
 const PATIENCE: Duration = Duration::from_millis(800);
 /// How long a script that delivers the outbox waits for what is not due yet.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a run that is replaced may clean up.
+const REPLACE_PATIENCE: Duration = Duration::from_secs(120);
 /// A longer message is refused, whatever the worker let through.
 const LONGEST_MESSAGE: usize = 4 << 20;
 
@@ -117,16 +122,28 @@ pub struct Supervisor<'a> {
     kill_at: Option<Instant>,
     cancelled: Option<u8>,
     stopping: Option<StopReason>,
+    /// Held until the record is closed.
+    lock: Option<Lock>,
+    /// Who held it before, and was cut off.
+    left: Option<Owner>,
 }
 
+/// Why a run ended before it began.
+struct NotBegun(RunState, u8, Error);
+
 impl<'a> Supervisor<'a> {
-    /// Records the run. It is durable when this returns; nothing of the script was evaluated yet.
+    /// Takes the lock of the run, if it is free, and records the run, as queued if it is not. It is durable
+    /// when this returns; nothing of the script was evaluated yet.
     ///
     /// # Errors
     ///
     /// `store`, when it can not be recorded.
     pub fn start(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request) -> Result<Self> {
         let redactor = Redactor::new(&request.secrets)?;
+        let taken = match &request.lock {
+            Some(wanted) => Lock::take(state, &wanted.name)?,
+            None => Taken::Above,
+        };
         let started = now();
         let mut run = Run {
             run: 0,
@@ -136,7 +153,7 @@ impl<'a> Supervisor<'a> {
             commit: request.commit.clone(),
             system: Some(request.system.name.clone()).filter(|name| !name.is_empty()),
             params: request.shown.clone(),
-            status: RunState::Running,
+            status: if matches!(taken, Taken::ByOther(_)) { RunState::Queued } else { RunState::Running },
             exit_code: None,
             trigger: request.trigger,
             by: request.by.clone(),
@@ -156,7 +173,7 @@ impl<'a> Supervisor<'a> {
         let control = Control(sender.clone());
         std::thread::spawn(move || listen(&mut BufReader::new(output), &sender));
         let deadline = request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
-        Ok(Self {
+        let mut supervisor = Self {
             store,
             state,
             redactor,
@@ -172,7 +189,13 @@ impl<'a> Supervisor<'a> {
             kill_at: None,
             cancelled: None,
             stopping: None,
-        })
+            lock: None,
+            left: None,
+        };
+        if let Taken::Now(lock, left) = taken {
+            supervisor.hold(lock, left)?;
+        }
+        Ok(supervisor)
     }
 
     /// The run as it stands.
@@ -192,16 +215,25 @@ impl<'a> Supervisor<'a> {
     ///
     /// `store`, when something could not be recorded; the worker is gone then.
     pub fn follow(mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Run> {
+        if self.run.status == RunState::Queued
+            && let Some(NotBegun(status, exit_code, error)) = self.wait_for_turn(watch)
+        {
+            self.worker.end();
+            self.event(EventKind::Ended { status, exit_code, error: Some(error) }, watch)?;
+            self.commit()?;
+            return Ok(self.run);
+        }
         let stderr = self.worker.0.stderr.take().map(read_last_words);
-        let result = self.send_job().and_then(|()| self.event(EventKind::Started, watch)).and_then(|()| {
-            std::thread::scope(|scope| {
-                let mut flush = None;
-                let over = self.listen(scope, &mut flush, watch);
-                // The run is over; a message on its way stays queued.
-                flush.iter().for_each(Flush::stop);
-                over
-            })
-        });
+        let result =
+            self.send_job().and_then(|()| self.event(EventKind::Started, watch)).and_then(|()| self.tell_who_left(watch)).and_then(|()| {
+                std::thread::scope(|scope| {
+                    let mut flush = None;
+                    let over = self.listen(scope, &mut flush, watch);
+                    // The run is over; a message on its way stays queued.
+                    flush.iter().for_each(Flush::stop);
+                    over
+                })
+            });
         let status = self.finish_worker();
         let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
         let (error, stopped) = match result {
@@ -215,6 +247,86 @@ impl<'a> Supervisor<'a> {
         };
         self.conclude(error, stopped, watch)?;
         Ok(self.run)
+    }
+
+    /// Waits until the other run gives the lock up, as the header says; why the run does not begin.
+    fn wait_for_turn(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Option<NotBegun> {
+        let LockRequest { name, when } = self.request.lock.clone()?;
+        let until = match when {
+            WhenLocked::Fail => Some(Instant::now()),
+            WhenLocked::Wait(patience) => Instant::now().checked_add(patience.0),
+            WhenLocked::Replace => Instant::now().checked_add(REPLACE_PATIENCE),
+        };
+        let mut asked = None;
+        let not_begun = loop {
+            let owner = match Lock::take(self.state, &name) {
+                Ok(Taken::Now(lock, left)) => match self.hold(lock, left) {
+                    Ok(()) => break None,
+                    Err(error) => break Some(NotBegun(RunState::Skipped, 8, error)),
+                },
+                Ok(Taken::Above) => break None,
+                Ok(Taken::ByOther(owner)) => owner,
+                Err(error) => break Some(NotBegun(RunState::Skipped, 8, error)),
+            };
+            let holder = owner.as_ref().map_or("a run that is just starting".to_owned(), |owner| owner.in_words(now()));
+            if until.is_some_and(|until| Instant::now() >= until) {
+                break Some(NotBegun(RunState::Skipped, 6, locked(&name, &holder, owner.as_ref(), when)));
+            }
+            if owner.is_some() && owner != asked {
+                if let Err(error) = self.ask_for(&name, &holder, owner.as_ref(), when, watch) {
+                    break Some(NotBegun(RunState::Skipped, 6, error));
+                }
+                asked = owner;
+            }
+            match self.messages.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Cancel(exit_code)) => {
+                    let error = Error::new(Kind::Cancelled, format!("cancelled while it waited for `{name}`"));
+                    break Some(NotBegun(RunState::Cancelled, exit_code, error));
+                }
+                _ => break Some(NotBegun(RunState::Interrupted, 8, Error::new(Kind::Bug, "the worker ended before it got its work"))),
+            }
+        };
+        // The limit on time is for the work, not for the wait before it.
+        self.deadline = self.request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
+        not_begun
+    }
+
+    /// Says what is waited for, and asks a run that is to be replaced to stop.
+    fn ask_for(
+        &mut self,
+        name: &str,
+        holder: &str,
+        owner: Option<&Owner>,
+        when: WhenLocked,
+        watch: &mut dyn FnMut(&Run, &Event),
+    ) -> Result<()> {
+        let text = if when == WhenLocked::Replace {
+            format!("replaces {holder}, which holds `{name}` and cleans up first")
+        } else {
+            format!("waits for `{name}`, held by {holder}")
+        };
+        self.event(EventKind::Log { step: String::new(), text }, watch)?;
+        let Some(owner) = owner.filter(|_| when == WhenLocked::Replace) else { return Ok(()) };
+        hang_up(owner.supervisor).map_err(|error| {
+            Error::because(Kind::NotStarted, format_args!("{holder} holds `{name}` and can not be replaced"), &error)
+                .hint(format!("it was started by {}", owner.by))
+        })
+    }
+
+    /// The run holds its lock from here on.
+    fn hold(&mut self, mut lock: Lock, left: Option<Owner>) -> Result<()> {
+        lock.belongs_to(&self.run, self.worker.0.id(), now())?;
+        self.lock = Some(lock);
+        self.left = left;
+        Ok(())
+    }
+
+    /// What a run that was cut off left is for a person to look at, and this one begins with it.
+    fn tell_who_left(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        let Some(Owner { lock, run, runbook, .. }) = self.left.take() else { return Ok(()) };
+        let text = format!("`{lock}` was left by {runbook} #{run}, which was cut off: see `runbook report {run}`");
+        self.event(EventKind::Log { step: String::new(), text }, watch)
     }
 
     fn send_job(&mut self) -> Result<()> {
@@ -552,6 +664,17 @@ impl<'a> Supervisor<'a> {
         };
         self.event(EventKind::Ended { status, exit_code, error }, watch)?;
         self.commit()
+    }
+}
+
+/// Why a run did not get its lock, and what can be done.
+fn locked(name: &str, holder: &str, owner: Option<&Owner>, when: WhenLocked) -> Error {
+    let error = Error::new(Kind::NotStarted, format!("`{name}` is held by {holder}")).target(name);
+    let Some(Owner { run, .. }) = owner else { return error };
+    match when {
+        WhenLocked::Fail => error.hint("wait for it: `--when-locked 'wait 10m'`, or `when_locked` in the header"),
+        WhenLocked::Wait(_) => error.hint(format!("see what it does: `runbook logs {run} -f`")),
+        WhenLocked::Replace => error.hint(format!("it still cleans up; at once: `runbook cancel {run} --now`")),
     }
 }
 

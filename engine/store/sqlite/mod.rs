@@ -226,6 +226,9 @@ impl Store for Sqlite {
                 Ok(())
             };
             insert().map_err(|error| failed(&error))?;
+            if events.iter().any(|event| matches!(event.kind, EventKind::Started)) {
+                begin(transaction, number)?;
+            }
             if events.iter().any(|event| matches!(event.kind, EventKind::Ended { .. })) {
                 conclude(transaction, number)?;
             }
@@ -358,7 +361,7 @@ fn fold(connection: &Connection, number: i64) -> Result<Run> {
     let head = || -> rusqlite::Result<Result<Run>> {
         connection
             .prepare_cached(
-                "SELECT number, id, runbook, version, commit_id, system, params, trigger_by, actor, started FROM runs WHERE number = ?1",
+                "SELECT number, id, runbook, version, commit_id, system, params, trigger_by, actor, started, status FROM runs WHERE number = ?1",
             )?
             .query_row([number], |row| Ok(head(row)))
     };
@@ -388,7 +391,8 @@ fn head(row: &Row<'_>) -> Result<Run> {
         trigger: trigger(&row.get::<_, String>(7).map_err(column)?)?,
         by: row.get(8).map_err(column)?,
         started: timestamp(&row.get::<_, String>(9).map_err(column)?)?,
-        status: RunState::Running,
+        // Where it began; its events say where it stands.
+        status: if row.get::<_, String>(10).map_err(column)? == RunState::Queued.name() { RunState::Queued } else { RunState::Running },
         exit_code: None,
         ended: None,
         duration_ms: 0,
@@ -397,6 +401,14 @@ fn head(row: &Row<'_>) -> Result<Run> {
         outputs: std::collections::BTreeMap::new(),
         error: None,
     })
+}
+
+/// A run that waited for its turn runs.
+fn begin(transaction: &Transaction<'_>, number: i64) -> Result<()> {
+    let update = || -> rusqlite::Result<usize> {
+        transaction.prepare_cached("UPDATE runs SET status = 'running' WHERE number = ?1 AND status = 'queued'")?.execute([number])
+    };
+    update().map(drop).map_err(|error| failed(&error))
 }
 
 /// Writes what the events say into the columns that listings read.
