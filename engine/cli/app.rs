@@ -3,16 +3,18 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::cli::Global;
 use crate::cli::exit;
 use crate::cli::render;
 use crate::cli::terminal::{Terminal, WARN, styled};
-use crate::config::{Environment, Flags, Library, Loaded, Problems, Project, state_dir};
+use crate::config::{Environment, Flags, KeyPlace, Library, Loaded, Problems, Project, state_dir};
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
 use crate::model::{Diagnostic, Module, System};
 use crate::script::{Script, stdlib};
-use crate::store::{Sqlite, StateDir};
+use crate::store::{Keys, Sqlite, StateDir, Vault};
 
 /// One command under way.
 pub(super) struct App {
@@ -151,17 +153,15 @@ impl App {
 }
 
 /// A secret that was set with `runbook secret set`; nothing when it was not.
-pub(super) fn stored_secret(state: &StateDir, name: &str) -> Result<Option<String>> {
-    use std::os::unix::fs::MetadataExt;
-    let path = state.secrets().join(name);
-    let about = match std::fs::metadata(&path) {
-        Ok(about) => about,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::because(Kind::Config, format_args!("secret `{name}`"), &error)),
-    };
-    if about.mode() & 0o077 != 0 {
-        return Err(Error::new(Kind::Config, format!("the file of secret `{name}` can be read by others"))
-            .hint(format!("chmod 600 {}", path.display())));
+pub(super) fn stored_secret(state: &StateDir, environment: &Environment, name: &str) -> Result<Option<String>> {
+    let vault = Vault::of(state);
+    if !vault.has(name) {
+        return Ok(None);
     }
-    std::fs::read_to_string(&path).map(Some).map_err(|error| Error::because(Kind::Config, format_args!("secret `{name}`"), &error))
+    let place = KeyPlace::find(environment)?;
+    let text = place.read()?.map(Zeroizing::new).ok_or_else(|| {
+        Error::new(Kind::Config, format!("secret `{name}` can not be opened: there is no key at `{}`", place.file.display()))
+            .hint(format!("bring the key back, or set the secret again: `runbook secret set {name}`"))
+    })?;
+    vault.get(name, &Keys::read(&text)?).map(Some)
 }

@@ -15,11 +15,13 @@ use crate::cli::live::Live;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
 use crate::cli::report;
-use crate::config::{FILE, Problems};
+use crate::cli::terminal::{WARN, styled};
+use crate::config::{FILE, KeyPlace, Problems};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{Danger, Diagnostic, Event, Level, Run, RunState, Span, System, Trigger, WhenLocked, lock_name};
+use crate::run::process::keep_memory_private;
 use crate::run::{Limits, LockRequest, Request, Supervisor, Worker};
 use crate::script::{Script, check, check_params};
 use crate::store::StateDir;
@@ -152,6 +154,7 @@ fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
     let unit = PathBuf::from("/etc/systemd/system/runbook.service");
     let mut paths =
         vec![state.root().to_owned(), project.root.join(FILE), project.runbooks(), PathBuf::from("/etc/runbook"), unit, this_binary()?];
+    paths.extend(KeyPlace::find(&app.environment).ok().map(|place| place.file));
     paths.extend(project.settings.secrets.values().filter_map(|source| source.file.as_ref()).map(|file| project.root.join(file)));
     Ok(paths)
 }
@@ -299,11 +302,19 @@ fn secrets(
     names.sort();
     names.dedup();
     let project = app.project()?;
+    keep_memory_private();
     let mut values = params;
     for name in names {
         let value = match project.settings.secrets.get(&name) {
-            Some(source) => Some(source.read(&name, &project.root, &app.environment)?),
-            None => super::app::stored_secret(state, &name)?,
+            Some(source) => {
+                if let Some(variable) = &source.env {
+                    let text =
+                        format!("secret `{name}` comes from `{variable}`, which every program started here inherits; a file is safer");
+                    app.terminal.say(&format!("{} {text}", styled(WARN, "warning:")));
+                }
+                Some(source.read(&name, &project.root, &app.environment)?)
+            }
+            None => super::app::stored_secret(state, &app.environment, &name)?,
         };
         if let Some(value) = value {
             values.insert(name, value);

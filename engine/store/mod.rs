@@ -9,6 +9,7 @@ mod conformance;
 mod log;
 mod memory;
 mod sqlite;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use serde_json::Value;
 pub use log::{Log, LogLine};
 pub use memory::Memory;
 pub use sqlite::{Health, Sqlite, sqlite_version};
+pub use vault::{Keys, Vault, is_name, keep_keys};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
@@ -302,11 +304,6 @@ impl StateDir {
     /// The directory of a run: its log, and the files kept with it.
     pub fn run(&self, number: u64) -> PathBuf {
         self.root.join("runs").join(number.to_string())
-    }
-
-    /// The directory of secrets that were set with `runbook secret set`.
-    pub fn secrets(&self) -> PathBuf {
-        self.root.join("secrets")
     }
 
     /// Keeps a file with a run, atomically.

@@ -27,7 +27,7 @@ pub(in crate::host) use stats::{Stats, StatsOptions};
 
 use crate::error::{Error, Kind};
 use crate::host::secrets::Secret;
-use crate::host::{Call, Function, HostModule, RhaiResultOf};
+use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 use crate::model::Effect;
 
 /// The module `docker`.
@@ -346,14 +346,16 @@ fn run_exec(call: &Call<'_>, name: &str, argv: &Array, options: Map) -> RhaiResu
     docker.permit_any("exec", name).map_err(|error| call.fail(error))?;
     let options: exec::ExecOptions = call.options(options)?;
     let argv = arguments(argv).map_err(|error| call.fail(error))?;
-    let mut env = Vec::with_capacity(options.env.len());
-    for (key, value) in &options.env {
-        env.push(format!("{key}={}", call.open(value)?));
-    }
-    let stdin = options.stdin.as_ref().map(|text| call.open(text)).transpose()?;
-    let command = exec::Command::new(argv, &options, env, stdin).map_err(|error| call.fail(error))?;
     let found = call.wait(docker.resolve("exec", name))?;
     let container = exec::first_running(name, &found).map_err(|error| call.fail(error))?;
+    let aliases = container.aliases(call.ctx().system());
+    let sink = [Access::named("docker", "exec", &container.name, &aliases)];
+    let mut env = Vec::with_capacity(options.env.len());
+    for (key, value) in &options.env {
+        env.push(format!("{key}={}", call.open(value, &sink)?));
+    }
+    let stdin = options.stdin.as_ref().map(|text| call.open(text, &sink)).transpose()?;
+    let command = exec::Command::new(argv, &options, env, stdin).map_err(|error| call.fail(error))?;
     let effect = Effect::new("docker::exec", &container.name, format!("run `{}` in container `{}`", command.in_words(), container.name));
     let output = call.effect(effect, exec::Output::default(), docker.exec(container, command))?;
     call.value(&output)

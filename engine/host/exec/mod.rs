@@ -14,7 +14,7 @@ use rhai::plugin::*;
 
 use crate::error::{Error, Kind, Result};
 
-use crate::host::{Call, Function, HostModule, RhaiResultOf, Secret, type_in_words};
+use crate::host::{Access, Call, Function, HostModule, RhaiResultOf, Secret, SecretText, type_in_words};
 use client::{Pipeline, RunOptions, Stage};
 use program::Program;
 
@@ -128,10 +128,10 @@ fn prepared(call: &Call<'_>, stages: &[Array], options: &RunOptions) -> RhaiResu
     }
     let mut asked = std::collections::BTreeMap::new();
     for (name, value) in &options.env {
-        asked.insert(name.clone(), call.open(value)?);
+        asked.insert(name.clone(), open(call, value, &stages)?);
     }
     let env = environment::variables(call.ctx(), &asked).map_err(|error| call.fail(error))?;
-    let stdin = options.stdin.as_ref().map(|text| call.open(text)).transpose()?;
+    let stdin = options.stdin.as_ref().map(|text| open(call, text, &stages)).transpose()?;
     let cwd = match &options.cwd {
         Some(path) if !path.starts_with('/') => {
             return Err(call.fail(Error::new(Kind::Invalid, format!("option `cwd`: `{path}` is not absolute"))));
@@ -141,6 +141,15 @@ fn prepared(call: &Call<'_>, stages: &[Array], options: &RunOptions) -> RhaiResu
     };
     let (timeout, max_output, ok_codes) = options.limits();
     Ok(Pipeline { stages, stdin, cwd, env, timeout, max_output, ok_codes })
+}
+
+/// A text for a pipeline, as far as each of its programs may have it.
+fn open(call: &Call<'_>, text: &SecretText, stages: &[Stage]) -> RhaiResultOf<String> {
+    let mut opened = String::new();
+    for stage in stages {
+        opened = call.open(text, &stage.program.names().map(Access::program))?;
+    }
+    Ok(opened)
 }
 
 fn stage(call: &Call<'_>, argv: &[Dynamic]) -> Result<Stage> {
