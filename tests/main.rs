@@ -6,6 +6,7 @@ mod acceptance;
 mod cli;
 mod diagnostics;
 mod docs;
+mod embed;
 mod harness;
 mod hostile;
 mod outbox;

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod docs;
 mod doctor;
+pub mod embed;
 mod escape;
 mod exit;
 mod explain;
@@ -164,10 +165,15 @@ fn use_colors(color: Color) {
     console::set_colors_enabled_stderr(is_on);
 }
 
+/// Whether this process was started by a supervisor, which gives exactly this argument.
+fn is_worker() -> bool {
+    std::env::args_os().nth(1).is_some_and(|argument| argument == "__worker")
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // The worker is started by us with exactly this argument; everything else would cost it time.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "__worker") {
+    // Everything else would cost a worker time.
+    if is_worker() {
         return ExitCode::from(crate::run::worker::main());
     }
     if let Some(answered) = complete::answer() {

@@ -114,7 +114,12 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
 }
 
 /// The lock the header names, for this system and these parameters.
-fn lock(script: &Script, system: &System, shown: &BTreeMap<String, Value>, when: Option<WhenLocked>) -> Result<Option<LockRequest>> {
+pub(super) fn lock(
+    script: &Script,
+    system: &System,
+    shown: &BTreeMap<String, Value>,
+    when: Option<WhenLocked>,
+) -> Result<Option<LockRequest>> {
     let Some(pattern) = &script.header.lock else { return Ok(None) };
     let wrong = |error: Error| Error { kind: Kind::Usage, ..error }.context("the lock of the run");
     let name = lock_name(pattern, &system.name, shown).map_err(wrong)?;
@@ -144,12 +149,12 @@ fn passes_the_check(script: &Script, app: &App) -> bool {
     false
 }
 
-fn this_binary() -> Result<PathBuf> {
+pub(super) fn this_binary() -> Result<PathBuf> {
     std::env::current_exe().map_err(|error| Error::because(Kind::Bug, "this binary", &error))
 }
 
 /// What decides over scripts must be out of their reach.
-fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
+pub(super) fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
     let project = app.project()?;
     let unit = PathBuf::from("/etc/systemd/system/runbook.service");
     let mut paths =
@@ -257,7 +262,7 @@ fn confirm(script: &Script, system: &System, args: &Args, app: &App) -> Result<(
 }
 
 /// The values as the worker needs them: masked parameters get their secret's name back.
-fn plain_params(
+pub(super) fn plain_params(
     script: &Script,
     given: &BTreeMap<String, crate::script::Given>,
     shown: &BTreeMap<String, Value>,
@@ -279,7 +284,7 @@ fn plain_params(
 
 /// The secrets a run is given: those its header names, those its system needs for what it may touch,
 /// and those on its command line. One that is not set is missed when it is used, not before.
-fn secrets(
+pub(super) fn secrets(
     app: &App,
     state: &StateDir,
     system: &System,

@@ -1,5 +1,7 @@
 //! Processes as the kernel tells of them.
 
+use std::sync::OnceLock;
+
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::store::ProcessId;
@@ -78,6 +80,18 @@ fn fields(pid: u32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(')')?;
     Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+static SHARED: OnceLock<()> = OnceLock::new();
+
+/// Says that this process is another program's, whose children are none of ours.
+pub fn share() {
+    SHARED.get_or_init(|| ());
+}
+
+/// Whether this process is another program's.
+pub fn is_shared() -> bool {
+    SHARED.get().is_some()
 }
 
 /// Keeps what is in the memory of this process from other processes of the same user, and from core files.

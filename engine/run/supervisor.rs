@@ -19,7 +19,7 @@ use crate::model::system::Contact;
 use crate::model::{Event, EventKind, Message as Notice, Parcel, Run, RunId, RunState, System, Trigger, WhenLocked};
 use crate::run::lock::{Lock, LockRequest, Owner, Taken};
 use crate::run::outbox::{self, Addresses};
-use crate::run::process::{hang_up, me, resident};
+use crate::run::process::{hang_up, is_shared, me, resident};
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::script::Script;
@@ -601,8 +601,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn kill(&mut self) {
-        // It may have ended by itself in between.
-        let _ = self.worker.0.kill();
+        self.worker.kill();
     }
 
     fn finish_worker(&mut self) -> Option<ExitStatus> {
@@ -611,13 +610,13 @@ impl<'a> Supervisor<'a> {
         loop {
             match self.worker.0.try_wait() {
                 Ok(Some(status)) => {
-                    kill_descendants(std::process::id());
+                    end_orphans();
                     return Some(status);
                 }
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_micros(200)),
                 _ => {
                     self.worker.end();
-                    kill_descendants(std::process::id());
+                    end_orphans();
                     return self.worker.0.try_wait().ok().flatten();
                 }
             }
@@ -697,7 +696,9 @@ impl Worker {
     pub fn start(binary: &Path) -> Result<Self> {
         use std::os::unix::process::CommandExt;
         // A subreaper inherits what a killed worker leaves behind; without it, process groups must do.
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        if !is_shared() {
+            let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        }
         Command::new(binary)
             .arg("__worker")
             .env_clear()
@@ -711,10 +712,25 @@ impl Worker {
             .map_err(|error| Error::because(Kind::Bug, format_args!("the worker `{}` can not be started", binary.display()), &error))
     }
 
-    fn end(&mut self) {
+    fn kill(&mut self) {
+        // In another program its orphans could not be told from that program's children: they go before it.
+        if is_shared() && matches!(self.0.try_wait(), Ok(None)) {
+            kill_descendants(self.0.id());
+        }
         // It may have ended by itself in between.
         let _ = self.0.kill();
+    }
+
+    fn end(&mut self) {
+        self.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Ends what a worker left behind, which this process inherits.
+fn end_orphans() {
+    if !is_shared() {
+        kill_descendants(std::process::id());
     }
 }
 

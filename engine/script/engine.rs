@@ -6,7 +6,7 @@ use rhai::packages::{Package, StandardPackage};
 use rhai::{Dynamic, Engine, EvalAltResult, Map, Module, OptimizationLevel, Scope, Shared};
 
 use crate::error::Result;
-use crate::host::{Ctx, HostModule, MODULES, OutOfTime, value};
+use crate::host::{Ctx, HostModule, OutOfTime, modules, value};
 use crate::model::EventKind;
 use crate::script::{Script, Sources, diagnose, language, resolver};
 
@@ -27,15 +27,15 @@ impl Language {
     /// The language of this binary.
     pub fn shared() -> &'static Self {
         static LANGUAGE: OnceLock<Language> = OnceLock::new();
-        LANGUAGE.get_or_init(|| Self::with(MODULES))
+        LANGUAGE.get_or_init(|| Self::with(modules()))
     }
 
-    /// The language with these host modules; for embedders who add their own.
-    pub fn with(modules: &[HostModule]) -> Self {
+    /// The language with these host modules.
+    fn with(modules: impl Iterator<Item = &'static HostModule>) -> Self {
         Self {
             standard: StandardPackage::new().as_shared_module(),
             globals: language::module().into(),
-            modules: modules.iter().map(|module| (module.name, (module.build)().into())).collect(),
+            modules: modules.map(|module| (module.name, (module.build)().into())).collect(),
         }
     }
 

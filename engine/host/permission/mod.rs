@@ -31,6 +31,7 @@ pub use words::in_words;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::call::{list_in_words, nearest};
+use crate::host::sections;
 use crate::model::System;
 
 /// How the objects of a section are written and compared.
@@ -86,8 +87,8 @@ const LABEL: &str = "label:";
 ///
 /// `invalid`, with the section that was probably meant.
 pub fn section(name: &str) -> Result<&'static Section> {
-    SECTIONS.iter().find(|section| section.name == name).ok_or_else(|| {
-        let names: Vec<String> = SECTIONS.iter().map(|section| section.name.to_owned()).collect();
+    sections().find(|section| section.name == name).ok_or_else(|| {
+        let names: Vec<String> = sections().map(|section| section.name.to_owned()).collect();
         let error = Error::new(Kind::Invalid, format!("unknown permission section `{name}`"));
         match nearest(name, &names) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
