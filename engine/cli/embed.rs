@@ -46,6 +46,7 @@ use serde_json::Value;
 use crate::cli::app::App;
 use crate::cli::{Color, Global, commit, outbox, params, run as command};
 use crate::host::{Stop, extend};
+use crate::run::outbox::deliver_due;
 use crate::run::process::share;
 use crate::run::{Limits, Request, Supervisor, Worker};
 use crate::script::{Given, check, check_params};
@@ -74,6 +75,9 @@ pub fn worker(extension: Extension) -> Option<ExitCode> {
     share();
     super::is_worker().then(|| ExitCode::from(crate::run::worker::main()))
 }
+
+/// How long the messages of a run may take after its end.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where runbooks, settings and the record are.
 #[derive(Debug, Default)]
@@ -264,7 +268,8 @@ impl<'a> Start<'a> {
             take(supervisor.control());
         }
         let run = supervisor.follow(&mut watch)?;
-        outbox::deliver(app, &store, &state, &addresses, &Stop::new(None));
+        // What can not be delivered now stays in the outbox, for the next run or `runbook run`.
+        let _ = deliver_due(&store, &state, &addresses, &Stop::new(None), DELIVERY_PATIENCE);
         Ok(run)
     }
 }
