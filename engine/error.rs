@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::words;
+
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -160,6 +162,27 @@ impl Error {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Hints at the known name that was probably meant, or at all there are.
+    #[must_use]
+    pub fn suggest<'n, N: AsRef<str> + ?Sized + 'n>(self, name: &str, known: impl IntoIterator<Item = &'n N>) -> Self {
+        let known: Vec<&str> = known.into_iter().map(AsRef::as_ref).collect();
+        self.suggest_or(name, known.iter(), || format!("there are {}", words::list(&known)))
+    }
+
+    /// Hints at the known name that was probably meant, or says what helps `otherwise`.
+    #[must_use]
+    pub fn suggest_or<'n, N: AsRef<str> + ?Sized + 'n, Hint: Into<String>>(
+        self,
+        name: &str,
+        known: impl IntoIterator<Item = &'n N>,
+        otherwise: impl FnOnce() -> Hint,
+    ) -> Self {
+        match words::nearest(name, known) {
+            Some(near) => self.hint(format!("did you mean `{near}`?")),
+            None => self.hint(otherwise()),
+        }
     }
 
     /// Names what it is about.

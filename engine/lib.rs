@@ -7,6 +7,9 @@
 //! The tour, in reading order; a module uses those above it, never those below (a test holds the table):
 
 #[doc(hidden)]
+pub mod words;
+
+#[doc(hidden)]
 #[macro_use]
 pub mod error;
 #[doc(hidden)]

@@ -4,6 +4,8 @@
 
 mod acceptance;
 mod cli;
+mod containment;
+mod denied;
 mod diagnostics;
 mod docs;
 mod embed;
@@ -12,5 +14,7 @@ mod hostile;
 mod outbox;
 mod pages;
 mod permissions;
+mod rebinding;
+mod resume;
 mod secrets;
 mod tidy;

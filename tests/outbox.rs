@@ -150,11 +150,18 @@ fn a_channel_that_says_when_gets_the_message_then() {
 
 #[test]
 fn a_channel_that_is_gone_is_given_up_at_once_and_its_fallback_told() {
+    for status in ["404", "410"] {
+        is_given_up_at_once(status);
+    }
+}
+
+fn is_given_up_at_once(status: &str) {
     let sink = Sink::new();
-    sink.mode(&json!({ "channel": "slack", "mode": "404" }));
+    sink.mode(&json!({ "channel": "slack", "mode": status }));
     let slack = format!("kind = \"slack\"\nurl = \"{}\"\nfallback = \"mail\"", sink.url("slack"));
     let done = shop(&[("slack", slack), ("mail", sink.mail())]).command(["run", "sends"]).succeeds();
     let done = done.talks("1 message for `slack` of shop was given up").talks("`mail` is told instead").talks("sent 1 message to `mail`");
+    assert_eq!(sink.got("slack").len(), 1);
     let mail = &sink.accepted("smtp")[0];
     assert_eq!((&mail["tls"], &mail["headers"]["Subject"]), (&json!(true), &json!("[warning] event 0")));
     assert!(mail["body"].as_str().unwrap().contains("not delivered to `slack`"), "{mail}");
@@ -175,15 +182,74 @@ fn mail_without_the_promised_encryption_is_not_sent_and_shows_no_password() {
 }
 
 #[test]
+fn mail_goes_to_no_server_of_another_name() {
+    let sink = Sink::new();
+    // Its certificate is for `localhost`.
+    let mail = sink.mail().replace("smtp://localhost", "smtp://maya@127.0.0.1") + "\npassword = \"${secret:robot}\"";
+    let done = shop(&[("mail", mail)]).command(["run", "sends"]).env("ROBOT", "not-for-the-wire").succeeds();
+    let _ = done.talks("1 message for `mail` of shop was given up").talks("nothing was sent");
+    let sessions = sink.got("smtp");
+    assert!(sessions.iter().all(|session| session["auth"] == Value::Null && session["accepted"] == false), "{sessions:?}");
+    let commands: Vec<&str> =
+        sessions.iter().flat_map(|session| session["commands"].as_array().unwrap()).filter_map(Value::as_str).collect();
+    assert!(commands.iter().all(|command| ["EHLO", "STARTTLS", "QUIT"].iter().any(|word| command.starts_with(word))), "{commands:?}");
+    let recorded = serde_json::to_string(&sessions).unwrap();
+    assert!(!recorded.contains("event 0") && !recorded.contains("not-for-the-wire"), "{recorded}");
+}
+
+#[test]
+fn two_hundred_alerts_are_a_digest_on_the_wire_and_none_is_lost() {
+    let sink = Sink::new();
+    let robot = format!("kind = \"dingtalk\"\nurl = \"{}?access_token=x\"\nsecret = \"${{secret:robot}}\"", sink.url("dingtalk"));
+    let mut project = shop(&[("robot", robot)]);
+    for (first, count) in [(0, 1), (1, 3), (4, 96), (100, 100)] {
+        let (first, count) = (format!("first={first}"), format!("count={count}"));
+        let command = project.command(["run", "sends", "-p", &first, "-p", &count]);
+        project = command.env("ROBOT", "SEC-of-the-robot").succeeds().project;
+    }
+    let (_, standing) = standing(project.command(["run", "nothing"]).env("ROBOT", "SEC-of-the-robot").succeeds());
+    assert_eq!((&standing["queued"], &standing["delivered"], &standing["dead"]), (&json!(0), &json!(200), &json!(0)), "{standing}");
+    let (got, taken) = (sink.got("dingtalk"), sink.accepted("dingtalk"));
+    assert!(got.len() <= 20 && got.len() == taken.len(), "{} messages", got.len());
+    // Each message says of how many events it tells.
+    let told: usize = taken.iter().map(|message| events(&message["json"].to_string())).sum();
+    assert_eq!(told, 200);
+}
+
+/// How many events a message tells of: those its digest counts, or one.
+fn events(text: &str) -> usize {
+    let counted = text.split_once(" messages: ").map(|(before, _)| before.rsplit(|letter: char| !letter.is_ascii_digit()).next());
+    counted.flatten().and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+#[test]
 fn a_subject_can_not_add_a_header_or_a_recipient() {
     let sink = Sink::new();
     let project = shop(&[("mail", sink.mail())]);
     let subject = "subject=disk\r\nBcc: eve@example.com\r\n\r\nfull";
-    let done = project.command(["run", "notify", "--json", "-p", subject, "-p", "message=x"]).succeeds();
+    let done = project.command(["run", "notify", "--json", "-p", subject, "-p", "message=x"]).exits(1);
+    let error = done.json()["error"].clone();
+    assert!(error["kind"] == "invalid" && error["message"].as_str().unwrap().contains("line break"), "{error}");
+    let scripts = ["send(\"mail\", #{ subject: S", "test(\"mail\", #{ subject: S", "preview(\"mail\", #{ subject: S"];
+    let mut project = done.project;
+    for (number, script) in scripts.iter().enumerate() {
+        for (which, end) in
+            ["\\r\\nBcc: eve@example.com", "\\nBcc: eve@example.com", "\\rBcc: eve@example.com", "\\r\\n"].iter().enumerate()
+        {
+            let name = format!("bad{number}{which}");
+            let call = script.replace('S', &format!("\"disk{end}\""));
+            let text = format!("runbook(#{{ title: \"t\", allow: #{{ notify: [\"mail\"] }} }}); notify::{call}, text: \"x\" }});");
+            let done = project.runbook(&name, &text).command(["run", &name, "--json"]).exits(1);
+            assert_eq!(done.json()["error"]["kind"], "invalid", "{call}");
+            project = done.project;
+        }
+    }
+    // Elsewhere it is text, or is refused with the address.
+    let fact = "facts=a\r\nBcc: eve@example.com=b";
+    let done = project.command(["run", "notify", "-p", "subject=disk", "-p", fact, "-p", "message=x\r\nBcc: eve@example.com"]).succeeds();
     let mail = &sink.accepted("smtp")[0];
-    assert_eq!(mail["to"], json!(["ops@example.com"]));
-    assert_eq!(mail["headers"]["Subject"], "[warning] Shop: disk Bcc: eve@example.com full");
-    assert_eq!(mail["headers"]["Bcc"], Value::Null);
+    assert_eq!((&mail["to"], &mail["headers"]["Bcc"]), (&json!(["ops@example.com"]), &Value::Null));
+    assert_eq!(sink.got("smtp").len(), 1);
     drop(done);
 }
 

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 /// Which module may use which, beside itself and `error`. Reading order; nothing below.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("error", &[]),
-    ("model", &["error"]),
-    ("config", &["error", "model"]),
-    ("store", &["error", "model"]),
-    ("host", &["error", "model"]),
-    ("script", &["error", "model", "host"]),
-    ("run", &["error", "model", "store", "host", "script"]),
-    ("cli", &["error", "model", "config", "store", "host", "script", "run"]),
+    ("words", &[]),
+    ("error", &["words"]),
+    ("model", &["words", "error"]),
+    ("config", &["words", "error", "model"]),
+    ("store", &["words", "error", "model"]),
+    ("host", &["words", "error", "model"]),
+    ("script", &["words", "error", "model", "host"]),
+    ("run", &["words", "error", "model", "store", "host", "script"]),
+    ("cli", &["words", "error", "model", "config", "store", "host", "script", "run"]),
 ];
 
 /// More crates than this have to be argued for in the commit that raises it.

@@ -9,10 +9,11 @@ use crate::cli::Global;
 use crate::cli::exit;
 use crate::cli::render;
 use crate::cli::terminal::{Terminal, WARN, styled};
-use crate::config::{Environment, Flags, KeyPlace, Library, Loaded, Problems, Project, state_dir};
+use crate::config::{Environment, Flags, KeyPlace, Library, Loaded, Problems, Project, state_place};
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
 use crate::model::{Diagnostic, Module, System};
+use crate::run::recover;
 use crate::script::{Script, stdlib};
 use crate::store::{Keys, Sqlite, StateDir, Vault};
 
@@ -93,7 +94,7 @@ impl App {
 
     /// The state directory.
     pub(super) fn state(&self) -> Result<StateDir> {
-        StateDir::open(&state_dir(&self.environment)?)
+        StateDir::open(&state_place(&self.environment)?)
     }
 
     /// The store in it.
@@ -101,6 +102,9 @@ impl App {
         let state = self.state()?;
         let store = Sqlite::open(&state.database())?;
         tracing::info!(state = %state.root().display(), "store");
+        for number in recover(&store)? {
+            self.terminal.say(&format!("{} run #{number} was interrupted     runbook resume {number}", styled(WARN, "warning:")));
+        }
         Ok((state, store))
     }
 

@@ -8,6 +8,7 @@ use crate::cli::terminal::{DIM, styled};
 use crate::config::{Found, Problems};
 use crate::model::Diagnostic;
 use crate::script::check_text;
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -60,8 +61,8 @@ fn count(all: &[Checked], errors: bool) -> usize {
 }
 
 fn sum(all: &[Checked]) -> String {
-    let of = |number: usize, one: &str| if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") };
     let fine = all.iter().filter(|checked| checked.findings.is_empty()).count();
-    let (errors, warnings) = (of(count(all, true), "error"), of(count(all, false), "warning"));
-    format!("{}: {fine} fine, {errors}, {warnings}     what a code means: runbook explain CODE", of(all.len(), "runbook"))
+    let (errors, warnings) = (words::count(count(all, true), "error"), words::count(count(all, false), "warning"));
+    let next = if fine == all.len() { "" } else { "     what a code means: runbook explain CODE" };
+    format!("{}: {fine} fine, {errors}, {warnings}{next}", words::count(all.len(), "runbook"))
 }

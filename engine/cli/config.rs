@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::cli::app::App;
 use crate::cli::terminal::{DIM, styled, table};
-use crate::config::{KEYS, Origin, Problems, Project};
+use crate::config::{KEYS, KeyKind, Origin, Problems, Project};
 use crate::error::{Error, Kind, Result};
-use crate::host::nearest;
+use crate::model::Size;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -40,7 +40,9 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     match chosen.iter().next() {
         None => app.terminal.say("it is not set, and has no default"),
         // A script that asks for one key wants its value and nothing else.
-        Some((name, setting)) if args.key.as_ref() == Some(name) && !args.origins => app.terminal.answer(&bare(&setting.value)),
+        Some((name, setting)) if args.key.as_ref() == Some(name) && !args.origins => {
+            app.terminal.answer(&bare(&readable(name, &setting.value)));
+        }
         Some(_) => app.terminal.answer(&listing(&chosen, args.origins)),
     }
     Ok(0)
@@ -70,18 +72,21 @@ fn is_unset(key: &str) -> bool {
 fn unknown(key: &str, settings: &BTreeMap<String, Setting>) -> Error {
     let error = Error::new(Kind::Usage, format!("there is no setting `{key}`"));
     let names: Vec<String> = KEYS.iter().map(|key| key.name.to_owned()).chain(settings.keys().cloned()).collect();
-    match nearest(key, &names) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint("`runbook config` lists them"),
-    }
+    error.suggest_or(key, &names, || "`runbook config` lists them")
 }
 
 fn listing(settings: &BTreeMap<&String, &Setting>, origins: bool) -> String {
     let row = |(name, setting): (&&String, &&Setting)| {
         let origin = if origins { styled(DIM, format!("# {}", setting.origin)) } else { String::new() };
-        vec![format!("{name} = {}", setting.value), origin]
+        vec![format!("{name} = {}", readable(name, &setting.value)), origin]
     };
     table(&settings.iter().map(row).collect::<Vec<_>>())
+}
+
+/// A value as one writes it in `runbook.toml`: a number of bytes with its unit.
+fn readable(name: &str, value: &Value) -> Value {
+    let is_size = KEYS.iter().any(|key| key.name == name && key.kind == KeyKind::Size);
+    value.as_u64().filter(|_| is_size).map_or_else(|| value.clone(), |bytes| Size(bytes).exact().into())
 }
 
 fn bare(value: &Value) -> String {

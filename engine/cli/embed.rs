@@ -44,11 +44,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::app::App;
-use crate::cli::{Color, Global, commit, outbox, params, run as command};
+use crate::cli::{Color, Global, commit, params, run as command};
 use crate::host::{Stop, extend};
 use crate::run::outbox::deliver_due;
 use crate::run::process::share;
-use crate::run::{Limits, Request, Supervisor, Worker};
+use crate::run::{Faults, Request, Supervisor, Worker};
 use crate::script::{Given, check, check_params};
 
 #[doc(inline)]
@@ -239,31 +239,22 @@ impl<'a> Start<'a> {
         let mut given = self.params;
         let secret_params = params::secrets_of(&mut given, &script.header);
         let (shown, _) = check_params(&script.header, &given)?;
-        let state = app.state()?;
-        let settings = &app.project()?.settings;
-        let addresses = outbox::addresses(app, &state)?;
-        let request = Request {
+        let (state, store) = app.store()?;
+        let asked = command::Asked {
             params: command::plain_params(&script, &given, &shown),
-            permissions: permissions.clone(),
-            secrets: command::secrets(app, &state, &system, &permissions, secret_params)?,
-            limits: Limits {
-                time: self.timeout.map(Span).or(script.header.timeout).or(Some(settings.limits.timeout)),
-                memory: script.header.memory.unwrap_or(settings.limits.memory),
-                output: settings.limits.output,
-                ..Limits::default()
-            },
-            commit: commit.and_then(|asked| asked.join().ok().flatten()),
-            trigger: Trigger::Command,
-            by: self.by,
-            protected: command::protected(app, &state)?,
-            addresses: addresses.clone(),
-            lock: command::lock(&script, &system, &shown, self.when_locked)?,
             shown,
+            permissions,
+            secret_params,
+            commit: commit.and_then(|asked| asked.join().ok().flatten()),
+            timeout: self.timeout.map(Span),
+            when_locked: self.when_locked,
+            faults: Faults::default(),
             system,
             script,
         };
-        let store = crate::store::Sqlite::open(&state.database())?;
-        let supervisor = Supervisor::start(&store, &state, worker, request)?;
+        let request = Request { by: self.by, ..asked.request(app, &state)? };
+        let addresses = request.addresses.clone();
+        let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
         if let Some(take) = self.control {
             take(supervisor.control());
         }

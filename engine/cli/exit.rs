@@ -18,7 +18,7 @@ pub const EXITS: &[Exit] = &[
     Exit { code: 2, meaning: "usage or configuration: an unknown runbook, a wrong flag, parameter or settings file" },
     Exit { code: 3, meaning: "finished with warnings" },
     Exit { code: 4, meaning: "the script does not pass the check; nothing ran" },
-    Exit { code: 5, meaning: "waits for a person" },
+    Exit { code: 5, meaning: "waits for a person: a step is in doubt, or an approval is missing" },
     Exit { code: 6, meaning: "not started: locked, outside its window, paused, or denied by the policy" },
     Exit { code: 7, meaning: "`plan --exit-code`: there are changes" },
     Exit { code: 8, meaning: "the store or the daemon can not be reached" },

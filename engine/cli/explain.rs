@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::app::App;
-use crate::cli::terminal::{DIM, STRONG, styled, table};
+use crate::cli::terminal::{DIM, STRONG, styled, table, wrapped};
 use crate::config::Problems;
 use crate::error::{Error, Kind};
 use crate::script::{CODES, Code, explain};
@@ -47,13 +47,14 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     if app.json {
         app.answer_json(&Explained::from(code))?;
     } else {
-        app.terminal.answer(&in_words(code));
+        app.terminal.answer(&in_words(code, app.terminal.columns()));
     }
     Ok(0)
 }
 
-fn in_words(code: &Code) -> String {
-    let mut text = format!("{}  {}\n\n{}\n", styled(STRONG, code.code), code.title, code.text);
+fn in_words(code: &Code, columns: Option<usize>) -> String {
+    let manual = columns.map_or_else(|| code.text.to_owned(), |columns| wrapped(code.text, columns));
+    let mut text = format!("{}  {}\n\n{manual}\n", styled(STRONG, code.code), code.title);
     for (title, script) in [("wrong", code.wrong), ("right", code.right)] {
         if !script.is_empty() {
             let lines: Vec<String> = script.lines().map(|line| format!("    {line}")).collect();

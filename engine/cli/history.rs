@@ -9,6 +9,7 @@ use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunState, Span};
 use crate::store::{Filter, Store, Summary};
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,7 +43,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         })
         .collect::<Result<Vec<_>>>()?;
     let since = args.since.map(|span| now() - SignedDuration::try_from(span.0).unwrap_or(SignedDuration::ZERO));
-    let filter = Filter { runbook: args.runbook, system: args.system, states, since, limit: args.limit };
+    let filter = Filter { runbook: args.runbook, system: args.system, states, since, limit: args.limit, ..Filter::default() };
     let runs = store.list(&filter)?;
     if app.json {
         app.answer_json(&runs)?;
@@ -88,7 +89,7 @@ fn sum(runs: &[Summary]) -> String {
             counts.push(format!("{number} {}", state.name()));
         }
     }
-    format!("{} runs: {}{median}{p95}", runs.len(), counts.join(", "))
+    format!("{}: {}{median}{p95}", words::count(runs.len(), "run"), counts.join(", "))
 }
 
 /// How long ago something was: `12 min ago`, `3 d ago`.

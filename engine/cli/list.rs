@@ -9,6 +9,7 @@ use crate::config::Problems;
 use crate::error::Result;
 use crate::model::{RunState, Span};
 use crate::store::{Summary, by_runbook};
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -67,7 +68,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         .iter()
         .find(|(entry, _)| failing(entry))
         .map_or("run one: runbook run NAME".to_owned(), |(entry, _)| format!("why: runbook logs last:{}", entry.name));
-    app.terminal.say(&styled(DIM, format!("{} runbooks, {bad} failing     {next}", entries.len())));
+    app.terminal.say(&styled(DIM, format!("{}, {bad} failing     {next}", words::count(entries.len(), "runbook"))));
     Ok(0)
 }
 

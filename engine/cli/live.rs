@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::cli::report::visible;
 use crate::cli::terminal::{DIM, STRONG, Terminal, styled};
 use crate::model::{Event, EventKind, Level, Outcome, Run, Span};
+use crate::words;
 
 /// The live part of a terminal.
 pub(super) struct Live {
@@ -54,7 +55,7 @@ impl Live {
             EventKind::Progress { step, text, done } => {
                 if let Some(bar) = self.steps.get(step) {
                     let share = done.map(|done| format!("{:.0} %  ", done * 100.0)).unwrap_or_default();
-                    bar.set_message(format!("{step}  {share}{}", visible(text)));
+                    bar.set_message(format!("{}  {share}{}", visible(step), visible(text)));
                 }
             }
             EventKind::Log { text, .. } => self.print(&styled(DIM, format!("     {}", visible(text)))),
@@ -65,9 +66,9 @@ impl Live {
                     bar.enable_steady_tick(Duration::from_millis(100));
                     bar
                 });
-                bar.set_message(format!("{} checks answered", run.checks.len()));
+                bar.set_message(format!("{} answered", words::count(run.checks.len(), "check")));
             }
-            EventKind::Started | EventKind::Output { .. } | EventKind::Ended { .. } => {}
+            _ => {}
         }
     }
 

@@ -133,7 +133,14 @@ fn text(event: &Event, terminal: Terminal) -> Option<String> {
         }
         EventKind::Output { name, value } => format!("  {} = {}", visible(name), visible(&crate::cli::plain::short(value))),
         EventKind::Log { text, .. } => format!("  {}", visible(text)),
-        EventKind::Progress { .. } => return None,
+        EventKind::Resumed { by, decisions } => {
+            let said: Vec<String> =
+                decisions.iter().map(|decision| format!(", {}", visible(&crate::cli::resume::in_words(decision)))).collect();
+            format!("{}{}", styled(DIM, format!("resumed by {}", visible(by))), said.concat())
+        }
+        EventKind::TakenFrom { run, step } => styled(DIM, format!("before `{}`: as in run #{run}", visible(step))),
+        EventKind::CompensationStarted(_) => styled(DIM, "takes back what it did"),
+        EventKind::Prepared { .. } | EventKind::Read { .. } | EventKind::UndoRegistered { .. } | EventKind::Progress { .. } => return None,
         EventKind::Ended { status, error, .. } => {
             let why = error.as_ref().map(|error| format!(": {}", visible(&error.to_string()))).unwrap_or_default();
             format!("{} {}{why}", terminal.state(*status), styled(STRONG, status.name()))

@@ -27,6 +27,8 @@ mod ps;
 mod reference;
 mod render;
 mod report;
+mod resume;
+mod retry;
 mod run;
 mod secret;
 mod show;
@@ -94,7 +96,7 @@ enum Command {
     List(list::Args),
     /// What a runbook does: its manual, parameters and permissions
     Show(show::Args),
-    /// Runs that run, wait or are queued
+    /// Runs that run, wait or are queued, and those that do not go on without you
     Ps(ps::Args),
     /// The locks runs hold, and those that were left by runs that were cut off
     Locks(locks::Args),
@@ -104,6 +106,10 @@ enum Command {
     Logs(logs::Args),
     /// A run as text, Markdown or JSON
     Report(report::Args),
+    /// Let an interrupted, failed or halted run go on where it stopped
+    Resume(resume::Args),
+    /// Run a runbook anew, as an earlier run was asked for
+    Retry(retry::Args),
     /// Stop a run, letting it clean up
     Cancel(cancel::Args),
     /// Check runbooks without running them
@@ -192,6 +198,8 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(args, &app),
         Command::Logs(args) => logs::run(args, &app),
         Command::Report(args) => report::run(args, &app),
+        Command::Resume(args) => resume::run(args, &app),
+        Command::Retry(args) => retry::run(args, &app),
         Command::Cancel(args) => cancel::run(args, &app),
         Command::Check(args) => check::run(args, &app),
         Command::Explain(args) => explain::run(args, &app),

@@ -7,7 +7,6 @@ use crate::cli::init::write_new;
 use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
-use crate::host::{list_in_words, nearest};
 
 /// The templates by name; each is a runbook that runs as it is.
 pub(super) const TEMPLATES: &[(&str, &str)] = &[
@@ -81,10 +80,6 @@ fn template(name: &str) -> Result<&'static str> {
     if let Some((_, text)) = TEMPLATES.iter().find(|(known, _)| *known == name) {
         return Ok(text);
     }
-    let names: Vec<String> = TEMPLATES.iter().map(|(name, _)| (*name).to_owned()).collect();
     let error = Error::new(Kind::Usage, format!("there is no template `{name}`"));
-    Err(match nearest(name, &names) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("there are {}", list_in_words(&names))),
-    })
+    Err(error.suggest(name, TEMPLATES.iter().map(|(name, _)| *name)))
 }

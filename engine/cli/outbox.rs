@@ -18,6 +18,7 @@ use crate::host::{Secrets, Stop};
 use crate::model::{Channel, Level, System};
 use crate::run::outbox::{Addresses, Delivery, Waiting, deliver_due};
 use crate::store::{StateDir, Store};
+use crate::words;
 
 /// How long a command waits for messages that are not due yet, or not accepted at the first try.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -88,7 +89,7 @@ fn lines(delivery: &Delivery, addresses: &Addresses) -> Vec<(Level, String)> {
     };
     let mut lines = Vec::new();
     for (channel, count) in &delivery.delivered {
-        lines.push((Level::Ok, format!("sent {} to {}", messages(*count), name(channel))));
+        lines.push((Level::Ok, format!("sent {} to {}", words::count(*count, "message"), name(channel))));
     }
     let mut given_up: BTreeMap<(Channel, &str, Option<&str>), usize> = BTreeMap::new();
     for (parcel, fallback) in &delivery.given_up {
@@ -98,7 +99,7 @@ fn lines(delivery: &Delivery, addresses: &Addresses) -> Vec<(Level, String)> {
     for ((channel, why, fallback), count) in given_up {
         let instead = fallback.map_or("nobody is told instead".to_owned(), |fallback| format!("`{fallback}` is told instead"));
         let was = if count == 1 { "was" } else { "were" };
-        let line = format!("{} for {} {was} given up: {}; {instead}", messages(count), name(&channel), visible(why));
+        let line = format!("{} for {} {was} given up: {}; {instead}", words::count(count, "message"), name(&channel), visible(why));
         lines.push((if fallback.is_some() { Level::Warning } else { Level::Critical }, line));
     }
     for Waiting { channel, count, due, error } in &delivery.waiting {
@@ -109,13 +110,9 @@ fn lines(delivery: &Delivery, addresses: &Addresses) -> Vec<(Level, String)> {
             (false, Some(_)) => format!("tried again after {}", clock(*due)),
             (false, None) => format!("sent after {}", clock(*due)),
         };
-        lines.push((Level::Warning, format!("{} {wait} for {}{why}; {until}", messages(*count), name(channel))));
+        lines.push((Level::Warning, format!("{} {wait} for {}{why}; {until}", words::count(*count, "message"), name(channel))));
     }
     lines
-}
-
-fn messages(count: usize) -> String {
-    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
 }
 
 /// A time of today, as exact as its distance makes sensible.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
+use crate::cli::report::{detail, visible};
 use crate::cli::terminal::Terminal;
 use crate::model::{Event, EventKind, Outcome, Run, Span};
 
@@ -37,21 +38,26 @@ impl Plain {
                     Outcome::Error(_) => self.terminal.level(crate::model::Level::Critical),
                 };
                 let again = if step.attempt > 1 { format!(", try {}", step.attempt) } else { String::new() };
-                let why = step.error.as_ref().map(|error| format!(" {}", error.message)).unwrap_or_default();
-                let changes = if step.effects.is_empty() { String::new() } else { format!(" changed={}", step.effects.len()) };
-                self.line(event.at, &format!("{symbol} {} ({}{again}){changes}{why}", step.key, Span::millis(*duration_ms)));
+                let why = step.error.as_ref().map(|error| format!(" {}", visible(&error.message))).unwrap_or_default();
+                let changes = if step.changes() == 0 { String::new() } else { format!(" changed={}", step.changes()) };
+                self.line(event.at, &format!("{symbol} {} ({}{again}){changes}{why}", visible(&step.key), Span::millis(*duration_ms)));
             }
-            EventKind::Effect { effect, .. } => self.line(event.at, &format!("  {}", effect.summary)),
+            EventKind::Effect { effect, .. } => self.line(event.at, &format!("  {}", visible(&effect.summary))),
             EventKind::Checked(check) => {
-                let detail = crate::cli::report::detail(check);
+                let detail = visible(&detail(check));
                 self.line(
                     event.at,
-                    &format!("{} {}{}{detail}", self.terminal.level(check.level), check.name, if detail.is_empty() { "" } else { ": " }),
+                    &format!(
+                        "{} {}{}{detail}",
+                        self.terminal.level(check.level),
+                        visible(&check.name),
+                        if detail.is_empty() { "" } else { ": " }
+                    ),
                 );
             }
-            EventKind::Log { text, .. } => self.line(event.at, &format!("  {}", crate::cli::report::visible(text))),
+            EventKind::Log { text, .. } => self.line(event.at, &format!("  {}", visible(text))),
             EventKind::Progress { text, .. } if self.said.elapsed() >= HEARTBEAT => {
-                self.line(event.at, &format!("  {}", crate::cli::report::visible(text)));
+                self.line(event.at, &format!("  {}", visible(text)));
             }
             _ => {}
         }
@@ -65,7 +71,7 @@ impl Plain {
 }
 
 /// The zone of this machine. `TimeZone::system` would first read the names of all zones there are.
-fn zone_of_machine() -> TimeZone {
+pub(super) fn zone_of_machine() -> TimeZone {
     let file = || TimeZone::tzif("local", &std::fs::read("/etc/localtime").ok()?).ok();
     let named = std::env::var_os("TZ").is_some();
     if named { None } else { file() }.unwrap_or_else(TimeZone::system)
@@ -80,7 +86,7 @@ pub(super) fn said_params(run: &Run) -> impl Iterator<Item = (&str, String)> {
         Value::String(text) => !text.is_empty(),
         _ => true,
     };
-    run.params.iter().filter(move |(_, value)| says(value)).map(|(key, value)| (key.as_str(), crate::cli::report::visible(&short(value))))
+    run.params.iter().filter(move |(_, value)| says(value)).map(|(key, value)| (key.as_str(), visible(&short(value))))
 }
 
 /// A value short enough for a line.

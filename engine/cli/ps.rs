@@ -1,4 +1,4 @@
-//! `runbook ps`: what runs, waits or is queued.
+//! `runbook ps`: what runs, waits or is queued, and what does not go on without a person.
 
 use crate::cli::app::App;
 use crate::cli::history::{ago, now};
@@ -6,7 +6,6 @@ use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::Result;
 use crate::model::{RunState, Span};
-use crate::run::process::is_alive;
 use crate::store::{Filter, Store};
 
 #[derive(Debug, clap::Args)]
@@ -14,12 +13,11 @@ pub(super) struct Args {}
 
 pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
     let (_, store) = app.store()?;
-    let states = vec![RunState::Running, RunState::Waiting, RunState::Queued];
+    let states = vec![RunState::Running, RunState::Waiting, RunState::Queued, RunState::Interrupted, RunState::NeedsAttention];
     let mut runs = store.list(&Filter { states, ..Filter::default() })?;
     for run in &mut runs {
-        // Its process is gone without a last word: it will not go on by itself.
-        if run.supervisor.is_some_and(|process| !is_alive(process)) {
-            run.status = RunState::Interrupted;
+        if run.status.is_over() {
+            continue;
         }
         run.duration_ms = u64::try_from(now().duration_since(run.started).as_millis()).unwrap_or(0);
     }
@@ -44,6 +42,7 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
         ]
     });
     app.terminal.answer(&table(&std::iter::once(titles).chain(rows).collect::<Vec<_>>()));
-    app.terminal.say(&styled(DIM, "follow one: runbook logs RUN -f     stop one: runbook cancel RUN"));
+    app.terminal
+        .say(&styled(DIM, "follow one: runbook logs RUN -f     stop one: runbook cancel RUN     let one go on: runbook resume RUN"));
     Ok(0)
 }

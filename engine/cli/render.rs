@@ -11,6 +11,8 @@ pub(crate) type Sources<'s> = dyn Fn(&str) -> Option<String> + 's;
 
 /// The longest message that is shown; a script may throw anything.
 const LONGEST: usize = 4000;
+/// The longest line that is shown.
+const LONGEST_LINE: usize = 2000;
 
 /// An error with its line, its call chain and its hints.
 pub(crate) fn error(error: &Error, sources: &Sources<'_>, styled: bool) -> String {
@@ -56,7 +58,9 @@ fn render(
     let mut group = Group::with_title(title);
     for (file, notes) in by_file(notes) {
         group = match sources(file) {
-            Some(source) if notes[0].at.is_some_and(|at| at.line > 0) => group.element(snippet(file, &source, &notes)),
+            Some(source) if notes[0].at.is_some_and(|at| at.line > 0) && can_be_shown(&source, &notes) => {
+                group.element(snippet(file, &source, &notes))
+            }
             _ => notes.iter().fold(group, |group, note| match (&note.label, note.at) {
                 (Some(label), Some(at)) => {
                     group.element(Level::NOTE.message(shortened(&label.replace("from here", &format!("from {at}")))))
@@ -99,6 +103,13 @@ fn origin<'o>(at: Option<&Place>, file: &str) -> Origin<'o> {
         Some(at) if at.line > 0 => origin.line(at.line).char_column(at.column.max(1)),
         _ => origin,
     }
+}
+
+/// Whether the lines that are meant are such as people read. One that no screen holds shows nothing, and
+/// laying it out for each of many findings takes seconds.
+fn can_be_shown(source: &str, notes: &[&Note<'_>]) -> bool {
+    let is_meant = |number: usize| notes.iter().filter_map(|note| note.at).any(|at| at.line == number);
+    source.lines().enumerate().all(|(index, line)| line.len() <= LONGEST_LINE || !is_meant(index + 1))
 }
 
 /// The lines of a file from the first note to the last, each note under its word.

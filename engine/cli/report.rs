@@ -1,15 +1,19 @@
 //! `runbook report`: a run as text, Markdown or JSON; and the texts `run` ends with.
 
 use clap::ValueEnum;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::cli::app::App;
 use crate::cli::escape;
+use crate::cli::plain::zone_of_machine;
 use crate::cli::terminal::{DIM, STRONG, Terminal, styled, table};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Check, Level, Run, RunState, Span, StepState};
 use crate::store::{Store, find};
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -46,9 +50,9 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     match args.format {
         Format::Json => app.answer_json(&run)?,
         Format::Text if app.json => app.answer_json(&run)?,
-        Format::Markdown => app.terminal.answer(&markdown(&run)),
+        Format::Markdown => app.terminal.answer(&markdown(&run, &zone_of(&run, app))),
         Format::Text => {
-            app.terminal.answer(&head(&run));
+            app.terminal.answer(&head(&run, &zone_of(&run, app)));
             let found = text(&run, app.terminal);
             if !found.is_empty() {
                 app.terminal.answer(&found);
@@ -63,9 +67,21 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     Ok(0)
 }
 
-fn head(run: &Run) -> String {
+/// The zone the people of the run's system live in; the machine's when nothing says so.
+fn zone_of(run: &Run, app: &App) -> TimeZone {
+    let system = || app.project().ok()?.systems(&app.environment).load(run.system.as_deref()?).ok();
+    let named = system().and_then(|loaded| TimeZone::get(&loaded.system.timezone).ok());
+    named.unwrap_or_else(zone_of_machine)
+}
+
+/// A time as people read it, to the second and with its offset.
+fn local(time: Timestamp, zone: &TimeZone) -> String {
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
+fn head(run: &Run, zone: &TimeZone) -> String {
     let system = run.system.as_deref().map(|system| format!("  {system}")).unwrap_or_default();
-    format!("{} #{}{system}  {}  by {}  version {}", styled(STRONG, &run.runbook), run.run, run.started, run.by, run.version)
+    format!("{} #{}{system}  {}  by {}  version {}", styled(STRONG, &run.runbook), run.run, local(run.started, zone), run.by, run.version)
 }
 
 /// What a run found and put out: failed steps, checks worst first, outputs.
@@ -189,13 +205,12 @@ pub(super) fn last_line(run: &Run, terminal: Terminal) -> String {
 
 fn counts(run: &Run) -> String {
     let mut parts = Vec::new();
-    let of = |number: usize, one: &str| if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") };
     let steps = run.steps.iter().filter(|step| step.status != StepState::Running).count();
     if steps > 0 {
-        parts.push(of(steps, "step"));
+        parts.push(words::count(steps, "step"));
     }
     if run.changes() > 0 {
-        parts.push(of(run.changes(), "change"));
+        parts.push(words::count(run.changes(), "change"));
     }
     for level in [Level::Critical, Level::Unknown, Level::Warning, Level::Ok] {
         let number = run.checks.iter().filter(|check| check.level == level).count();
@@ -206,13 +221,13 @@ fn counts(run: &Run) -> String {
     if parts.is_empty() { String::new() } else { format!("   {}", parts.join(", ")) }
 }
 
-fn markdown(run: &Run) -> String {
+fn markdown(run: &Run, zone: &TimeZone) -> String {
     let escape = |text: &str| visible(text).replace('|', "\\|").replace('<', "&lt;");
     let mut text = format!("# {} #{}: {}\n\n", escape(&run.runbook), run.run, run.status.name());
     text.push_str(&format!(
         "System {}, started {} by {}, took {}.\n",
         run.system.as_deref().unwrap_or("none"),
-        run.started,
+        local(run.started, zone),
         escape(&run.by),
         Span::millis(run.duration_ms)
     ));
@@ -229,7 +244,7 @@ fn markdown(run: &Run) -> String {
         text.push_str("\n| step | status | took | changes |\n|---|---|---|---|\n");
         for step in &run.steps {
             let status = serde_json::to_value(step.status).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
-            text.push_str(&format!("| {} | {status} | {} | {} |\n", escape(&step.key), Span::millis(step.duration_ms), step.effects.len()));
+            text.push_str(&format!("| {} | {status} | {} | {} |\n", escape(&step.key), Span::millis(step.duration_ms), step.changes()));
         }
     }
     for (name, value) in &run.outputs {
@@ -243,4 +258,16 @@ fn markdown(run: &Run) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_its_zone_to_the_second() {
+        let time = "2026-11-21T14:22:28.123456789Z".parse().unwrap();
+        assert_eq!(local(time, &TimeZone::get("Asia/Shanghai").unwrap()), "2026-11-21 22:22:28 +08:00");
+        assert_eq!(local(time, &TimeZone::UTC), "2026-11-21 14:22:28 +00:00");
+    }
 }

@@ -16,15 +16,18 @@ use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
 use crate::cli::report;
 use crate::cli::terminal::{WARN, styled};
-use crate::config::{FILE, KeyPlace, Problems};
+use crate::config::{FILE, KeyPlace, Problems, Sandbox};
 use crate::error::{Error, Kind, Result};
+use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
-use crate::model::{Danger, Diagnostic, Event, Level, Run, RunState, Span, System, Trigger, WhenLocked, lock_name};
-use crate::run::process::keep_memory_private;
-use crate::run::{Limits, LockRequest, Request, Supervisor, Worker};
+use crate::model::{Danger, Diagnostic, Event, Level, Module, Run, RunState, Span, System, Trigger, WhenLocked, lock_name};
+use crate::run::journal::Journal;
+use crate::run::process::hide;
+use crate::run::{Faults, Limits, LockRequest, Request, Source, Supervisor, Worker};
 use crate::script::{Script, check, check_params};
-use crate::store::StateDir;
+use crate::store::{Filter, Sqlite, StateDir, Store};
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,6 +45,11 @@ pub(super) struct Args {
     /// Stop it after this time
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
+    /// Begin at this step: those before it are taken from the last run for the same system
+    #[arg(long, value_name = "STEP")]
+    from: Option<String>,
+    #[command(flatten)]
+    faults: FaultArgs,
     /// What to do when another run holds the lock: `fail`, `wait 10m` or `replace`; as the header says when absent
     #[arg(long, value_name = "POLICY")]
     when_locked: Option<WhenLocked>,
@@ -53,8 +61,28 @@ pub(super) struct Args {
     format: Format,
 }
 
+/// What goes wrong on purpose, to try a runbook.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct FaultArgs {
+    /// Let this step fail instead of running it, to try what comes then
+    #[arg(long, value_name = "STEP")]
+    fail_at: Option<String>,
+    /// Kill the run right after this event is recorded, as in `effect:STEP`, to try `resume`
+    #[arg(long, value_name = "EVENT")]
+    crash_after: Option<String>,
+    /// Run each step twice that may run again, and demand the same
+    #[arg(long)]
+    repeat_steps: bool,
+}
+
+impl FaultArgs {
+    pub(super) fn faults(&self) -> Faults {
+        Faults { fail_at: self.fail_at.clone(), crash_after: self.crash_after.clone(), repeat_steps: self.repeat_steps }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Text,
     Json,
     /// One line and performance data, for Icinga, Nagios and Checkmk; exits with 0, 1, 2 or 3
@@ -62,6 +90,7 @@ enum Format {
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    hide();
     // It loads while the runbook is read and the run recorded.
     let worker = Worker::start(&this_binary()?)?;
     let commit = commit::of(app.library()?.find(&args.name)?.file);
@@ -73,57 +102,140 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let permissions = app.permissions(&script, &system)?;
     let (given, secret_params) = params::read(&args.params, &script.header, &app.environment)?;
     let (shown, _) = check_params(&script.header, &given)?;
-    confirm(&script, &system, &args, app)?;
-    let state = app.state()?;
-    let secrets = secrets(app, &state, &system, &permissions, secret_params)?;
-    let settings = &app.project()?.settings;
+    confirm(&script, &system, args.yes, app)?;
+    let (state, store) = app.store()?;
+    let source = args.from.as_deref().map(|step| source(&store, &script, &system, &shown, step)).transpose()?;
     let params = plain_params(&script, &given, &shown);
-    let limits = Limits {
-        time: args.timeout.or(script.header.timeout).or(Some(settings.limits.timeout)),
-        memory: script.header.memory.unwrap_or(settings.limits.memory),
-        output: settings.limits.output,
-        ..Limits::default()
-    };
-    let lock = lock(&script, &system, &shown, args.when_locked)?;
-    let addresses = super::outbox::addresses(app, &state)?;
-    let request = Request {
+    let commit = commit.and_then(|asked| asked.join().ok().flatten());
+    let faults = args.faults.faults();
+    let asked = Asked {
+        script,
+        system,
+        permissions,
         params,
         shown,
-        permissions,
-        secrets,
-        limits,
-        commit: commit.and_then(|asked| asked.join().ok().flatten()),
-        trigger: Trigger::Command,
-        by: ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned(),
-        protected: protected(app, &state)?,
-        addresses: addresses.clone(),
-        lock,
-        system,
-        script,
+        secret_params,
+        commit,
+        timeout: args.timeout,
+        when_locked: args.when_locked,
+        faults,
     };
-    let store = crate::store::Sqlite::open(&state.database())?;
-    let supervisor = Supervisor::start(&store, &state, worker, request)?;
+    let request = asked.request(app, &state)?;
+    let supervisor = Supervisor::start(&store, &state, worker, request, source)?;
+    conduct(supervisor, &store, &state, app, Answer { format: args.format, warn_ok: args.warn_ok })
+}
+
+/// A run as it was asked for, new or again.
+pub(super) struct Asked {
+    pub(super) script: Script,
+    pub(super) system: System,
+    pub(super) permissions: Permissions,
+    pub(super) params: BTreeMap<String, Value>,
+    pub(super) shown: BTreeMap<String, Value>,
+    pub(super) secret_params: BTreeMap<String, String>,
+    pub(super) commit: Option<String>,
+    pub(super) timeout: Option<Span>,
+    pub(super) when_locked: Option<WhenLocked>,
+    pub(super) faults: Faults,
+}
+
+impl Asked {
+    /// Everything the run is made of.
+    pub(super) fn request(self, app: &App, state: &StateDir) -> Result<Request, Problems> {
+        let settings = &app.project()?.settings;
+        let sandbox = enforcement(settings.sandbox);
+        if sandbox == Enforcement::Strict {
+            demand(&self.permissions)?;
+        }
+        let limits = Limits {
+            time: self.timeout.or(self.script.header.timeout).or(Some(settings.limits.timeout)),
+            memory: self.script.header.memory.unwrap_or(settings.limits.memory),
+            output: settings.limits.output,
+            files: u64::from(settings.limits.files),
+            sandbox,
+            ..Limits::default()
+        };
+        Ok(Request {
+            lock: lock(&self.script, &self.system, &self.shown, self.when_locked)?,
+            secrets: secrets(app, state, &self.system, &self.permissions, self.secret_params)?,
+            script: self.script,
+            params: self.params,
+            shown: self.shown,
+            permissions: self.permissions,
+            limits,
+            commit: self.commit,
+            trigger: Trigger::Command,
+            by: who(app),
+            protected: protected(app, state)?,
+            addresses: super::outbox::addresses(app, state)?,
+            system: self.system,
+            faults: self.faults,
+        })
+    }
+}
+
+/// How a run is answered.
+pub(super) struct Answer {
+    pub(super) format: Format,
+    pub(super) warn_ok: bool,
+}
+
+/// Follows a run to its end, answers, and delivers its messages.
+pub(super) fn conduct(supervisor: Supervisor<'_>, store: &Sqlite, state: &StateDir, app: &App, how: Answer) -> Result<u8, Problems> {
+    let addresses = supervisor.addresses().clone();
     let after = Arc::new(After::default());
     listen_to_signals(&supervisor, after.clone())?;
-    let quiet = args.format != Format::Text || app.json || app.terminal.is_quiet();
+    let quiet = how.format != Format::Text || app.json || app.terminal.is_quiet();
     let run = follow(supervisor, app, quiet)?;
     after.begun.store(true, Ordering::Relaxed);
-    let code = answer(&run, &args, app);
-    super::outbox::deliver(app, &store, &state, &addresses, &after.stop);
+    let code = answer(&run, how, app);
+    super::outbox::deliver(app, store, state, &addresses, &after.stop);
     code
 }
 
 /// The lock the header names, for this system and these parameters.
-pub(super) fn lock(
-    script: &Script,
-    system: &System,
-    shown: &BTreeMap<String, Value>,
-    when: Option<WhenLocked>,
-) -> Result<Option<LockRequest>> {
+fn lock(script: &Script, system: &System, shown: &BTreeMap<String, Value>, when: Option<WhenLocked>) -> Result<Option<LockRequest>> {
     let Some(pattern) = &script.header.lock else { return Ok(None) };
     let wrong = |error: Error| Error { kind: Kind::Usage, ..error }.context("the lock of the run");
     let name = lock_name(pattern, &system.name, shown).map_err(wrong)?;
     Ok(Some(LockRequest { name, when: when.unwrap_or(script.header.when_locked) }))
+}
+
+/// Who asks for a run.
+pub(super) fn who(app: &App) -> String {
+    ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned()
+}
+
+/// The steps before `step` of the last run of this runbook for this system.
+fn source(store: &dyn Store, script: &Script, system: &System, shown: &BTreeMap<String, Value>, step: &str) -> Result<Source> {
+    let filter = Filter { runbook: Some(script.name.clone()), ..Filter::default() };
+    let name = Some(&system.name).filter(|name| !name.is_empty());
+    let last = store.list(&filter)?.into_iter().find(|run| run.system.as_ref() == name && run.status.is_over());
+    let refused = |message: String| Error::new(Kind::Usage, message).hint("leave `--from` out to run all of it");
+    let last = last.ok_or_else(|| refused(format!("`{}` has no earlier run to take the steps before `{step}` from", script.name)))?;
+    let changed = |what: &str| refused(format!("{what} changed since run #{}: its steps say nothing about what would run now", last.run));
+    let hashes = |modules: Vec<Module>| modules.into_iter().map(|module| module.hash).collect::<Vec<_>>();
+    if hashes(store.modules(last.id)?) != hashes(script.record()) {
+        return Err(changed("the text"));
+    }
+    let run = store.run(last.id)?;
+    if run.params != *shown {
+        return Err(changed("the parameters"));
+    }
+    let events = store.events(last.id)?;
+    Journal::before(&events, step).map(|events| Source { run: last.run, events, step: step.to_owned() }).ok_or_else(|| {
+        let known: Vec<String> = run.steps.iter().map(|step| format!("`{}`", step.key)).collect();
+        refused(format!("run #{} can not be taken up at step `{step}`", last.run))
+            .hint(format!("it has to be at the top level, and all before it done; the run has {}", known.join(", ")))
+    })
+}
+
+fn enforcement(setting: Sandbox) -> Enforcement {
+    match setting {
+        Sandbox::Auto => Enforcement::Auto,
+        Sandbox::Strict => Enforcement::Strict,
+        Sandbox::Off => Enforcement::Off,
+    }
 }
 
 /// What comes after a run: delivering its messages, which nobody has to wait for.
@@ -139,7 +251,7 @@ impl Default for After {
 }
 
 /// What the check calls an error would fail in the middle of the run. Warnings are for `runbook check`.
-fn passes_the_check(script: &Script, app: &App) -> bool {
+pub(super) fn passes_the_check(script: &Script, app: &App) -> bool {
     let errors: Vec<Diagnostic> = check(script).into_iter().filter(Diagnostic::is_error).collect();
     if errors.is_empty() {
         return true;
@@ -154,7 +266,7 @@ pub(super) fn this_binary() -> Result<PathBuf> {
 }
 
 /// What decides over scripts must be out of their reach.
-pub(super) fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
+fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
     let project = app.project()?;
     let unit = PathBuf::from("/etc/systemd/system/runbook.service");
     let mut paths =
@@ -179,12 +291,12 @@ fn follow(supervisor: Supervisor<'_>, app: &App, quiet: bool) -> Result<Run> {
     supervisor.follow(&mut |run: &Run, event: &Event| plain.event(run, event))
 }
 
-fn answer(run: &Run, args: &Args, app: &App) -> Result<u8, Problems> {
+fn answer(run: &Run, how: Answer, app: &App) -> Result<u8, Problems> {
     let code = match run.exit_code.unwrap_or(70) {
-        3 if args.warn_ok => 0,
+        3 if how.warn_ok => 0,
         code => code,
     };
-    match args.format {
+    match how.format {
         Format::Nagios => {
             app.terminal.answer(&nagios(run));
             return Ok(match run.status {
@@ -226,7 +338,7 @@ fn nagios(run: &Run) -> String {
         .collect();
     let said = match (&run.error, bad.as_slice()) {
         (Some(error), _) => error.message.clone(),
-        (None, []) => format!("{} checks", run.checks.len()),
+        (None, []) => words::count(run.checks.len(), "check"),
         (None, bad) => bad.join(", "),
     };
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -244,8 +356,8 @@ fn nagios(run: &Run) -> String {
 }
 
 /// Asks for the name of the target before something destructive; never a bare `y`.
-fn confirm(script: &Script, system: &System, args: &Args, app: &App) -> Result<()> {
-    if script.header.danger != Danger::Destructive || args.yes {
+pub(super) fn confirm(script: &Script, system: &System, yes: bool, app: &App) -> Result<()> {
+    if script.header.danger != Danger::Destructive || yes {
         return Ok(());
     }
     let target = if system.name.is_empty() { &script.name } else { &system.name };
@@ -307,7 +419,7 @@ pub(super) fn secrets(
     names.sort();
     names.dedup();
     let project = app.project()?;
-    keep_memory_private();
+    hide();
     let mut values = params;
     for name in names {
         let value = match project.settings.secrets.get(&name) {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::app::App;
 use crate::cli::history::ago;
+use crate::cli::plain::short;
 use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::Result;
@@ -94,13 +95,13 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
 fn parameter(name: &str, param: &Param) -> Vec<String> {
     let need = match (&param.def, param.required) {
         (_, true) => "required".to_owned(),
-        (Some(def), _) => format!("default {}", crate::cli::plain::short(def)),
+        (Some(def), _) => format!("default {}", short(def)),
         (None, _) => String::new(),
     };
     let range = match (&param.min, &param.max) {
-        (Some(min), Some(max)) => format!("({min}..{max})"),
-        (Some(min), None) => format!("(from {min})"),
-        (None, Some(max)) => format!("(up to {max})"),
+        (Some(min), Some(max)) => format!("({}..{})", short(min), short(max)),
+        (Some(min), None) => format!("(from {})", short(min)),
+        (None, Some(max)) => format!("(up to {})", short(max)),
         (None, None) if !param.of.is_empty() => format!("({})", param.of.join(", ")),
         (None, None) => String::new(),
     };

@@ -46,6 +46,12 @@ impl Terminal {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
+    /// How wide the answer may be; nothing when no terminal shows it.
+    #[expect(clippy::unused_self, reason = "the terminal is the only one who knows the streams")]
+    pub(super) fn columns(self) -> Option<usize> {
+        console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
+    }
+
     /// Prints a part of the answer. A reader that went away ends nothing but the printing.
     #[expect(clippy::unused_self, reason = "printing goes through the terminal, so that it has one home")]
     pub(super) fn answer(self, text: &str) {
@@ -113,6 +119,23 @@ pub(super) fn width(text: &str) -> usize {
     console::measure_text_width(text)
 }
 
+/// A text in lines no wider than this, broken between words.
+pub(super) fn wrapped(text: &str, widest: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a line from the start");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if width(line) + 1 + width(word) <= widest {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
 /// A table without borders: columns are as wide as they have to be, two blanks apart.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -127,4 +150,16 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
         line.trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_broken_between_words_and_a_long_word_stays_whole() {
+        assert_eq!(wrapped("ab cd efghij k", 5), "ab cd\nefghij\nk");
+        assert_eq!(wrapped("中文 字", 6), "中文\n字");
+        assert_eq!(wrapped("", 5), "");
+    }
 }

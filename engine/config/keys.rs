@@ -61,7 +61,12 @@ pub const KEYS: &[Key] = {
         key("default_system", Text, Some(r#""host""#), "The system of a run that names none."),
         key("language", Text, Some(r#""en""#), "The language of messages to people: `en` or `zh`."),
         key("runbooks", Text, Some(r#""runbooks""#), "The directory of the runbooks and of `systems/`, relative to this file."),
-        key("sandbox", Text, Some(r#""auto""#), "`auto` uses what the kernel offers, `strict` refuses to run when it offers too little."),
+        key(
+            "sandbox",
+            Text,
+            Some(r#""auto""#),
+            "`auto` uses what the kernel offers, `strict` refuses to run when it offers too little, `off` uses nothing of it.",
+        ),
         key("policy.allow", Permissions, None, "What runbooks may touch at most; what their headers ask for when absent."),
         key("policy.deny", Permissions, None, "What no runbook may touch, whatever else is allowed."),
         key("policy.pin", Bool, Some("false"), "Whether a header that asks for more than was approved waits for a person."),

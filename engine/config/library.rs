@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::names::suggest;
 use crate::config::{Project, project};
 use crate::error::{Error, Kind, Result};
 
@@ -72,7 +71,7 @@ impl Library {
         }
         let names = self.names();
         let error = Error::new(Kind::Usage, format!("there is no runbook `{name}`")).code("RB2002");
-        Err(suggest(error, name, names.iter().map(String::as_str)))
+        Err(error.suggest(name, &names))
     }
 
     fn read(&self, name: &str, file: &Path) -> Result<Found> {

@@ -9,7 +9,6 @@ mod key;
 mod keys;
 mod library;
 mod metrics;
-mod names;
 mod node;
 mod project;
 mod secret;
@@ -25,9 +24,9 @@ pub use keys::{KEYS, Key, KeyKind};
 pub use library::{Found, Library, RUNBOOKS};
 pub use metrics::{METRICS, Metric};
 pub use project::{FILE, Flags, Origin, Project};
-pub use secret::SecretSource;
+pub use secret::{SecretSource, kept_secret};
 pub use settings::{Limits, Policy, Retention, Sandbox, Settings};
-pub use state::{state_dir, state_place};
+pub use state::state_place;
 pub use systems::{BUILTIN, Loaded, Problems, Systems};
 
 #[cfg(test)]

@@ -71,6 +71,18 @@ impl SecretSource {
     }
 }
 
+/// The secret called `name` from a file that holds nothing else; nothing when there is no file.
+///
+/// # Errors
+///
+/// `config`, when it can not be read or is kept so that others can read it. Never its value.
+pub fn kept_secret(name: &str, file: &Path) -> Result<Option<String>> {
+    if matches!(file.try_exists(), Ok(false)) {
+        return Ok(None);
+    }
+    guard::read(file, Care::Secret).map(Some).map_err(|error| error.context(format_args!("secret `{name}`")))
+}
+
 fn credential_file(credential: &str, environment: &Environment) -> Result<PathBuf> {
     if credential.contains('/') || credential.starts_with('.') {
         return Err(Error::new(Kind::Config, format!("found `{credential}`, expected the name of a credential")));
@@ -151,5 +163,18 @@ mod tests {
     fn a_credential_can_not_leave_its_directory() {
         let source = SecretSource { credential: Some("../shadow".into()), ..SecretSource::default() };
         assert!(read(source, &Environment::default()).unwrap_err().message.contains("expected the name of a credential"));
+    }
+
+    #[test]
+    fn a_kept_secret_that_others_can_read_is_refused_and_an_absent_one_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("db");
+        assert_eq!(kept_secret("db", &file).unwrap(), None);
+        std::fs::write(&file, "s1").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = kept_secret("db", &file).unwrap_err();
+        assert!(error.message.starts_with("secret `db`: others can read"), "{error}");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(kept_secret("db", &file).unwrap().as_deref(), Some("s1"));
     }
 }

@@ -18,7 +18,7 @@ pub struct Settings {
     pub language: String,
     /// The directory of the runbooks and of `systems/`, relative to this file.
     pub runbooks: String,
-    /// `auto` uses what the kernel offers, `strict` refuses to run when it offers too little.
+    /// `auto` uses what the kernel offers, `strict` refuses to run when it offers too little, `off` uses nothing of it.
     pub sandbox: Sandbox,
     /// What runbooks may touch.
     pub policy: Policy,
@@ -83,6 +83,8 @@ pub enum Sandbox {
     Auto,
     /// Everything, or nothing runs.
     Strict,
+    /// Nothing.
+    Off,
 }
 
 #[cfg(test)]

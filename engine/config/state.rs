@@ -1,35 +1,14 @@
-//! The state directory: store, logs, artefacts. Its owner's alone.
+//! Where the state directory is: store, logs, artefacts.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 
-use crate::config::{Environment, guard};
+use crate::config::Environment;
 use crate::error::{Error, Kind, Result};
 
-/// The state directory, made when it is not there.
+/// Where the state directory is, or would be; nothing is made.
 ///
 /// `$RUNBOOK_STATE_DIR`, else the first of `$STATE_DIRECTORY` (systemd), else `$XDG_STATE_HOME/runbook`,
 /// else `~/.local/state/runbook`.
-///
-/// # Errors
-///
-/// `config` with the fix, when others can get at it, it belongs to somebody else or can not be made.
-pub fn state_dir(environment: &Environment) -> Result<PathBuf> {
-    let path = state_place(environment)?;
-    let failed = |error: std::io::Error| Error::because(Kind::Config, format!("no state directory at `{}`", path.display()), &error);
-    DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
-    let about = std::fs::metadata(&path).map_err(failed)?;
-    guard::keeper(&path, &about)?;
-    let mode = about.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Error::new(Kind::Config, format!("others can get at the state directory `{}` (mode {mode:04o})", path.display()))
-            .hint(format!("`chmod 700 {}`; in a unit file, `StateDirectoryMode=0700`", path.display())));
-    }
-    Ok(path)
-}
-
-/// Where the state directory is, or would be; nothing is made.
 ///
 /// # Errors
 ///
@@ -50,9 +29,6 @@ pub fn state_place(environment: &Environment) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -62,16 +38,5 @@ mod tests {
             assert_eq!(state_place(&all[skipped..].iter().copied().collect()).unwrap(), PathBuf::from(wanted));
         }
         assert!(state_place(&Environment::default()).is_err());
-    }
-
-    #[test]
-    fn it_is_made_for_its_owner_alone_and_refused_when_others_can_get_at_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b");
-        let environment: Environment = [("RUNBOOK_STATE_DIR", path.to_str().unwrap())].into_iter().collect();
-        assert_eq!(state_dir(&environment).unwrap(), path);
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
-        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        assert!(state_dir(&environment).unwrap_err().hints[0].starts_with("`chmod 700 "));
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::names::suggest;
 use crate::config::node::{Data, Node};
 use crate::config::{Environment, project, typed, validate};
 use crate::error::{Error, Kind, Result};
@@ -159,7 +158,7 @@ impl<'e> Systems<'e> {
     fn builtin(&self, name: &str, problems: &mut Problems) -> Result<Node> {
         let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| *builtin == name) else {
             let names = self.names();
-            return Err(suggest(Error::new(Kind::Usage, format!("there is no system `{name}`")), name, names.iter().map(String::as_str)));
+            return Err(Error::new(Kind::Usage, format!("there is no system `{name}`")).suggest(name, &names));
         };
         Ok(problems.parse(&format!("built-in/{name}.toml"), text))
     }

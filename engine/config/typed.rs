@@ -7,7 +7,6 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::config::names::suggest;
 use crate::config::node::{Data, Node, Path};
 use crate::error::{Error, Kind};
 
@@ -124,7 +123,7 @@ fn describe(root: &Node, path: &[String], complaint: &str) -> Error {
     if let Some(rest) = complaint.strip_prefix("unknown field ") {
         let mut names = rest.split('`').skip(1).step_by(2);
         let found = names.next().unwrap_or_default();
-        return suggest(Error::new(Kind::Config, format!("unknown key `{name}`")), found, names).at(node.key.clone());
+        return Error::new(Kind::Config, format!("unknown key `{name}`")).suggest(found, names).at(node.key.clone());
     }
     if let Some(field) = missing(complaint) {
         return Error::new(Kind::Config, format!("`{name}` has no `{field}`")).at(node.key.clone());
@@ -132,7 +131,7 @@ fn describe(root: &Node, path: &[String], complaint: &str) -> Error {
     if let Some(rest) = complaint.strip_prefix("unknown variant ") {
         let mut names = rest.split('`').skip(1).step_by(2);
         let found = names.next().unwrap_or_default();
-        return suggest(Error::new(Kind::Config, format!("`{name}`: found `{found}`")), found, names).at(node.place.clone());
+        return Error::new(Kind::Config, format!("`{name}`: found `{found}`")).suggest(found, names).at(node.place.clone());
     }
     Error::new(Kind::Config, format!("`{name}`: {}", in_words(complaint, path))).at(node.place.clone())
 }

@@ -6,7 +6,6 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use url::Url;
 
 use crate::config::METRICS;
-use crate::config::names::suggest;
 use crate::config::node::Node;
 use crate::error::{Error, Kind};
 use crate::model::System;
@@ -69,7 +68,7 @@ impl Check<'_> {
     fn word(&mut self, path: &[&str], found: &str, known: &[&str]) {
         if !found.is_empty() && !known.contains(&found) {
             let error = Error::new(Kind::Config, format!("`{}`: found `{found}`", path.join(".")));
-            self.tell(path, suggest(error, found, known.iter().copied()));
+            self.tell(path, error.suggest(found, known));
         }
     }
 
@@ -82,7 +81,7 @@ impl Check<'_> {
         };
         if !known.iter().any(|known| known == name) {
             let error = Error::new(Kind::Config, format!("`{}`: there is no `{table}.{name}`", path.join(".")));
-            let error = suggest(error, name, known.iter().map(String::as_str));
+            let error = error.suggest(name, &known);
             match self.root.at(path) {
                 // The key itself is the reference.
                 Some(node) if path.last() == Some(&name) => self.errors.push(error.at(node.key.clone())),
@@ -277,7 +276,7 @@ impl Check<'_> {
             if !METRICS.iter().any(|metric| metric.name == name) {
                 let place = self.root.at(&["thresholds", name]).unwrap_or(self.root).key.clone();
                 let warning = Error::new(Kind::Config, format!("`thresholds.{name}`: no such metric is measured by this program"));
-                self.warnings.push(suggest(warning, name, METRICS.iter().map(|metric| metric.name)).at(place));
+                self.warnings.push(warning.suggest(name, METRICS.iter().map(|metric| metric.name)).at(place));
             }
             if let (Some(warn), Some(alarm)) = (threshold.warn, threshold.alarm)
                 && (if threshold.below { warn < alarm } else { warn > alarm })
@@ -372,7 +371,7 @@ impl Check<'_> {
         if !known.contains(&name) {
             let place = self.root.at(&[table, name]).unwrap_or(self.root).key.clone();
             let error = Error::new(Kind::Config, format!("unknown key `{table}.{name}`"));
-            self.errors.push(suggest(error, name, known.iter().copied()).at(place));
+            self.errors.push(error.suggest(name, known).at(place));
         }
     }
 

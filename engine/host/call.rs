@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::host::{Access, Ctx, Gate, Mode, SecretText, frames, read_options, value};
 use crate::model::{Effect, EventKind, Intent, Outcome};
+use crate::words;
 
 /// The result of a host function; the alias shows as its plain type in the reference.
 pub type RhaiResultOf<T> = std::result::Result<T, Box<EvalAltResult>>;
@@ -65,11 +66,11 @@ impl<'a> Call<'a> {
         read_options(&Dynamic::from_map(options)).map_err(|wrong| {
             let mut error = if wrong.is_unknown_key() {
                 Error::new(Kind::Invalid, format!("unknown option `{}`", wrong.path))
-                    .hint(format!("the options are {}", list_in_words(&wrong.known)))
+                    .hint(format!("the options are {}", words::list(&wrong.known)))
             } else {
                 Error::new(Kind::Invalid, format!("option `{}`: {}", wrong.path, wrong.message))
             };
-            if let Some(near) = nearest(&wrong.path, &wrong.known) {
+            if let Some(near) = words::nearest(&wrong.path, &wrong.known) {
                 error = error.hint(format!("did you mean `{near}`?"));
             }
             self.fail(error)
@@ -132,25 +133,43 @@ impl<'a> Call<'a> {
         planned: T,
         work: impl Future<Output = Result<T>>,
     ) -> RhaiResultOf<T> {
+        self.effect_by_key(effect, planned, |_| work)
+    }
+
+    /// As [`Call::effect`], for targets that can remember what they did: `work` gets a key that is the
+    /// same whenever this call of this step is made again, and no other.
+    ///
+    /// # Errors
+    ///
+    /// As `work` fails, or when the journal can not be written.
+    pub fn effect_by_key<T: Serialize + DeserializeOwned, W: Future<Output = Result<T>>>(
+        &self,
+        effect: Effect,
+        planned: T,
+        work: impl FnOnce(String) -> W,
+    ) -> RhaiResultOf<T> {
         let frame = frames::top();
         let plan = self.ctx.mode() == Mode::Plan;
         if frame.is_step {
-            self.tell(&frame.key, effect)?;
-            return if plan { Ok(planned) } else { self.wait(work) };
+            self.record(&frame.step, effect)?;
+            let key = format!("{}/{}/{}", self.ctx.run().id, frame.key, frame.occurrence(&format!("\0{}", self.function)));
+            return if plan { Ok(planned) } else { self.wait(work(key)) };
         }
         let name = format!("{} {}", self.function, effect.target);
         let key = frame.child_key(&name);
         let started = Instant::now();
-        let intent = Intent { key: key.clone(), name, attempt: 1, ..Intent::default() };
+        let intent = Intent { key: key.clone(), name, attempt: 1, frame: Some(frame.key), within: frame.step, ..Intent::default() };
         match self.ctx.recorder().begin(intent).map_err(|error| self.fail(error))? {
-            Gate::Done(done) => return serde_json::from_value(done).map_err(|error| self.fail(Error::new(Kind::Bug, error.to_string()))),
-            Gate::Go => {}
+            // What a person declared done has no value of this shape; it is as in a plan.
+            Gate::Done(done) => return Ok(serde_json::from_value(done).unwrap_or(planned)),
+            Gate::Failed(error) => return Err(self.fail(error)),
+            Gate::TakeBack => return Err(EvalAltResult::ErrorTerminated(Dynamic::from(TakeBack), self.position()).into()),
+            Gate::Go | Gate::Twice | Gate::Verify => {}
         }
-        self.tell(&key, effect)?;
-        let result = {
-            let _open = frames::open_step(key.clone(), None);
-            if plan { Ok(planned) } else { self.wait(work) }
-        };
+        let result = self.record(&key, effect).and_then(|()| {
+            let _open = frames::open_step(key.clone(), None, None);
+            if plan { Ok(planned) } else { self.wait(work(format!("{}/{key}/1", self.ctx.run().id))) }
+        });
         let outcome = match &result {
             Ok(value) => Outcome::Value(serde_json::to_value(value).unwrap_or(Value::Null)),
             Err(error) => Outcome::Error(error_of(error)),
@@ -160,9 +179,51 @@ impl<'a> Call<'a> {
         result
     }
 
-    fn tell(&self, key: &str, effect: Effect) -> RhaiResultOf<()> {
-        let event = EventKind::Effect { key: key.to_owned(), effect };
-        self.ctx.recorder().tell(event).map_err(|error| self.fail(error))
+    fn record(&self, key: &str, effect: Effect) -> RhaiResultOf<()> {
+        self.ctx.recorder().effect(key, effect).map_err(|error| self.fail(error))
+    }
+
+    /// The key of the open step for whoever changes the world in it: the same after a crash, in a
+    /// resumed run and in another try, and no other step, turn of a loop, branch or run has it.
+    /// Nothing outside of steps.
+    pub fn step_key(&self) -> Option<String> {
+        let frame = frames::top();
+        let declared = frame.idempotent.as_deref().unwrap_or_default();
+        frame.is_step.then(|| digest(&format!("{}\0{}\0{declared}", self.ctx.run().id, frame.key)))
+    }
+
+    /// The key under which one call of a step that declares to be `idempotent` may be made again.
+    pub fn idempotency_key(&self) -> Option<String> {
+        let frame = frames::top();
+        frame.idempotent.as_ref()?;
+        let key = self.step_key()?;
+        match frame.occurrence("\0idempotent") {
+            1 => Some(key),
+            count => Some(format!("{key}-{count}")),
+        }
+    }
+
+    /// What is read outside of any step and decides what comes after, such as the clock: recorded, so
+    /// that a resumed run gets it again. In a step it is read anew with the step.
+    ///
+    /// # Errors
+    ///
+    /// When the journal can not be written.
+    pub fn recorded<T: Serialize + DeserializeOwned>(&self, read: impl FnOnce() -> T) -> RhaiResultOf<T> {
+        let frame = frames::top();
+        if frame.is_step {
+            return Ok(read());
+        }
+        let key = frame.child_key(self.function);
+        let recorder = self.ctx.recorder();
+        if let Some(value) = recorder.recall(&key).and_then(|value| serde_json::from_value(value).ok()) {
+            return Ok(value);
+        }
+        let value = read();
+        let event = EventKind::Read { key, value: serde_json::to_value(&value).unwrap_or(Value::Null) };
+        // It is durable with the next intent, and nothing is done before that.
+        recorder.tell(event).map_err(|error| self.fail(error))?;
+        Ok(value)
     }
 
     /// The script value of a host value.
@@ -182,6 +243,15 @@ impl<'a> Call<'a> {
         };
         EvalAltResult::ErrorRuntime(thrown(&error, self.position()), self.position()).into()
     }
+}
+
+/// What ends a script that takes back what it did.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TakeBack;
+
+fn digest(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A step or check that has no time left; its owner turns it into an error of its own.
@@ -224,28 +294,13 @@ pub(crate) fn error_of(error: &EvalAltResult) -> Error {
 
 fn stop_error(reason: &Dynamic) -> Error {
     use crate::host::StopReason;
+    if reason.is::<TakeBack>() {
+        return Error::new(Kind::Cancelled, "the run takes back what it did");
+    }
     match reason.clone().try_cast::<StopReason>() {
         Some(reason @ StopReason::Cancelled) => Error::new(Kind::Cancelled, reason.message()),
         Some(reason @ (StopReason::Time | StopReason::Memory)) => Error::new(Kind::Limit, reason.message()),
-        Some(reason @ StopReason::Lost) => Error::new(Kind::Store, reason.message()),
+        Some(reason @ (StopReason::Lost | StopReason::Halted)) => Error::new(Kind::Store, reason.message()),
         None => Error::new(Kind::Timeout, "it took longer than it may"),
     }
-}
-
-/// `` `a`, `b` and `c` ``.
-pub(crate) fn list_in_words(names: &[String]) -> String {
-    match names {
-        [] => "none".to_owned(),
-        [one] => format!("`{one}`"),
-        [most @ .., last] => {
-            let most: Vec<_> = most.iter().map(|name| format!("`{name}`")).collect();
-            format!("{} and `{last}`", most.join(", "))
-        }
-    }
-}
-
-/// The known name that was probably meant.
-pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n String>) -> Option<&'n str> {
-    let close = |candidate: &&String| strsim::damerau_levenshtein(name, candidate) <= 1 + name.len() / 4;
-    known.into_iter().filter(close).min_by_key(|candidate| strsim::damerau_levenshtein(name, candidate)).map(String::as_str)
 }

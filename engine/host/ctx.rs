@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::sandbox::Sandbox;
 use crate::host::{Permissions, Recorder, Secrets, Stop};
 use crate::model::{RunId, System};
 
@@ -51,6 +52,7 @@ struct Inner {
     recorder: Arc<dyn Recorder>,
     stop: Arc<Stop>,
     protected: OnceLock<Vec<PathBuf>>,
+    sandbox: OnceLock<Arc<Sandbox>>,
     runtime: OnceLock<std::io::Result<Runtime>>,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
@@ -84,6 +86,7 @@ impl Ctx {
             recorder,
             stop,
             protected: OnceLock::new(),
+            sandbox: OnceLock::new(),
             runtime: OnceLock::new(),
             state: Mutex::default(),
         }))
@@ -118,6 +121,16 @@ impl Ctx {
     /// Names what no run may touch; once, before the script starts.
     pub fn protect(&self, paths: Vec<PathBuf>) {
         self.0.protected.get_or_init(|| paths);
+    }
+
+    /// What starts its programs behind a wall; nothing in a process that has none, as that of a test.
+    pub fn sandbox(&self) -> Option<&Arc<Sandbox>> {
+        self.0.sandbox.get()
+    }
+
+    /// Says what wall there is; once, before the script starts.
+    pub fn confine(&self, sandbox: Arc<Sandbox>) {
+        self.0.sandbox.get_or_init(|| sandbox);
     }
 
     /// The secrets it was given.

@@ -17,6 +17,10 @@ pub struct Frame {
     pub deadline: Option<Instant>,
     /// Whether effects belong to it; false at the top and in branches outside of steps.
     pub is_step: bool,
+    /// The key of the step around everything in it, empty outside of steps.
+    pub step: String,
+    /// The key under which the step may run again, when it declared one.
+    pub idempotent: Option<String>,
     seen: Arc<Mutex<BTreeMap<String, u32>>>,
 }
 
@@ -37,11 +41,26 @@ impl Drop for Open {
 impl Frame {
     /// The key of a child of this name: with `#n` from its second occurrence on.
     pub fn child_key(&self, name: &str) -> String {
+        let count = self.occurrence(name);
+        let path = if self.key.is_empty() { name.to_owned() } else { format!("{}/{name}", self.key) };
+        if count == 1 { path } else { format!("{path}#{count}") }
+    }
+
+    /// The how-manieth thing of this name it is, from 1.
+    pub fn occurrence(&self, name: &str) -> u32 {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let count = seen.entry(name.to_owned()).or_default();
         *count += 1;
-        let path = if self.key.is_empty() { name.to_owned() } else { format!("{}/{name}", self.key) };
-        if *count == 1 { path } else { format!("{path}#{count}") }
+        *count
+    }
+
+    /// The key that the branches of a `parallel` called here add their index to: none looks like
+    /// another, whoever is faster.
+    pub fn branches(&self) -> String {
+        match self.occurrence("\0parallel") {
+            1 => self.key.clone(),
+            count => format!("{}#{count}", self.key),
+        }
     }
 }
 
@@ -56,9 +75,10 @@ pub fn top() -> Frame {
 }
 
 /// Opens a step: its effects and inner steps belong to it until the guard is dropped.
-pub fn open_step(key: String, deadline: Option<Instant>) -> Open {
+pub fn open_step(key: String, idempotent: Option<String>, deadline: Option<Instant>) -> Open {
     let deadline = nearest(deadline, top().deadline);
-    FRAMES.with_borrow_mut(|frames| frames.push(Frame { key, deadline, is_step: true, seen: Arc::default() }));
+    let frame = Frame { step: key.clone(), key, deadline, is_step: true, idempotent, seen: Arc::default() };
+    FRAMES.with_borrow_mut(|frames| frames.push(frame));
     Open(())
 }
 
@@ -70,19 +90,16 @@ pub fn open_part(deadline: Option<Instant>) -> Open {
     Open(())
 }
 
-/// Opens the branch `index` of a `parallel` that was called in `parent`.
-pub fn open_branch(parent: &Frame, index: usize) -> Open {
-    let key = format!("{}[{index}]", parent.key);
-    FRAMES.with_borrow_mut(|frames| {
-        frames.push(Frame { key, deadline: parent.deadline, is_step: parent.is_step, seen: Arc::default() });
-    });
+/// Opens the branch `index` of a `parallel` that was called in `parent`, whose [`Frame::branches`] are given.
+pub fn open_branch(parent: &Frame, branches: &str, index: usize) -> Open {
+    let frame = Frame { key: format!("{branches}[{index}]"), seen: Arc::default(), ..parent.clone() };
+    FRAMES.with_borrow_mut(|frames| frames.push(frame));
     Open(())
 }
 
 /// The key of the open step of this thread, empty outside of steps.
 pub fn step_key() -> String {
-    let frame = top();
-    if frame.is_step { frame.key } else { String::new() }
+    top().step
 }
 
 /// The nearest deadline of this thread.
@@ -106,11 +123,14 @@ mod tests {
         std::thread::spawn(|| {
             assert_eq!(top().child_key("a"), "a");
             assert_eq!(top().child_key("a"), "a#2");
-            let _open = open_step("a#2".to_owned(), None);
+            let _open = open_step("a#2".to_owned(), None, None);
             assert_eq!(top().child_key("b"), "a#2/b");
             let parent = top();
-            let _branch = open_branch(&parent, 1);
-            assert_eq!(top().child_key("c"), "a#2[1]/c");
+            let branches = parent.branches();
+            let branch = open_branch(&parent, &branches, 1);
+            assert_eq!((top().child_key("c"), top().step), ("a#2[1]/c".to_owned(), "a#2".to_owned()));
+            drop(branch);
+            assert_eq!(parent.branches(), "a#2#2", "a second `parallel` has keys of its own");
         })
         .join()
         .unwrap();

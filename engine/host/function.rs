@@ -29,10 +29,10 @@ pub struct Function {
     pub name: &'static str,
     /// Whether it changes the world.
     pub kind: FunctionKind,
-    /// The permission it needs; none for pure functions.
-    pub need: Option<Need>,
-    /// Other permissions, section and verb, that do as well, by what its argument turns out to be.
-    pub alternatives: &'static [(&'static str, &'static str)],
+    /// The permissions it needs; none for pure functions.
+    needs: [Option<Need>; MOST_NEEDS],
+    /// Whether one of its permissions is enough, by what its argument turns out to be.
+    pub one_is_enough: bool,
     /// What a plan shows of it; empty for everything but effects.
     pub plan: &'static str,
     /// Checks the options map it takes as its last argument.
@@ -50,7 +50,11 @@ pub enum FunctionKind {
     Effect,
 }
 
-/// The permission a function needs.
+/// The most permissions one function needs.
+const MOST_NEEDS: usize = 3;
+
+/// A permission a function needs.
+#[derive(Debug, Clone, Copy)]
 pub struct Need {
     /// The section of the header's `allow`.
     pub section: &'static str,
@@ -61,6 +65,7 @@ pub struct Need {
 }
 
 /// Where the object of a permission is found.
+#[derive(Debug, Clone, Copy)]
 pub enum NeedObject {
     /// Always this one.
     Fixed(&'static str),
@@ -70,7 +75,7 @@ pub enum NeedObject {
 
 impl Function {
     const fn new(name: &'static str, kind: FunctionKind) -> Self {
-        Self { name, kind, need: None, alternatives: &[], plan: "", options: None }
+        Self { name, kind, needs: [None; MOST_NEEDS], one_is_enough: false, plan: "", options: None }
     }
 
     /// A function that only computes.
@@ -90,25 +95,37 @@ impl Function {
         function
     }
 
-    /// Needs this permission on the object in the argument at `index`.
+    /// Needs this permission on the object in the argument at `index`; beside those named before.
     #[must_use]
-    pub const fn needs(mut self, section: &'static str, verb: &'static str, index: usize) -> Self {
-        self.need = Some(Need { section, verb, object: NeedObject::Argument(index) });
-        self
+    pub const fn needs(self, section: &'static str, verb: &'static str, index: usize) -> Self {
+        self.with(Need { section, verb, object: NeedObject::Argument(index) })
     }
 
     /// Needs this permission on one object that is always the same.
     #[must_use]
-    pub const fn needs_fixed(mut self, section: &'static str, verb: &'static str, object: &'static str) -> Self {
-        self.need = Some(Need { section, verb, object: NeedObject::Fixed(object) });
+    pub const fn needs_fixed(self, section: &'static str, verb: &'static str, object: &'static str) -> Self {
+        self.with(Need { section, verb, object: NeedObject::Fixed(object) })
+    }
+
+    /// Needs only one of the permissions named before, by what its argument turns out to be.
+    #[must_use]
+    pub const fn one_is_enough(mut self) -> Self {
+        self.one_is_enough = true;
         self
     }
 
-    /// Needs one of these instead, by what its argument turns out to be.
-    #[must_use]
-    pub const fn or_needs(mut self, alternatives: &'static [(&'static str, &'static str)]) -> Self {
-        self.alternatives = alternatives;
+    const fn with(mut self, need: Need) -> Self {
+        let mut place = 0;
+        while self.needs[place].is_some() {
+            place += 1;
+        }
+        self.needs[place] = Some(need);
         self
+    }
+
+    /// The permissions it needs, in the order a reader asks for them.
+    pub fn all_needs(&self) -> impl Iterator<Item = &Need> {
+        self.needs.iter().flatten()
     }
 
     /// Takes these options as a map in its last argument.

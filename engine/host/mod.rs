@@ -6,6 +6,7 @@
 
 use std::sync::OnceLock;
 
+pub(crate) mod argument;
 mod call;
 mod ctx;
 pub(crate) mod dial;
@@ -14,8 +15,11 @@ mod function;
 mod moment;
 mod options;
 pub mod permission;
+pub(crate) mod process;
 mod recorder;
+pub mod sandbox;
 pub mod secrets;
+pub(crate) mod session;
 mod stop;
 pub(crate) mod trust;
 pub mod value;
@@ -43,13 +47,14 @@ mod time;
 mod tls;
 
 pub use call::{Call, RhaiResultOf};
-pub(crate) use call::{OutOfTime, error_of, list_in_words, nearest, thrown};
+pub(crate) use call::{OutOfTime, TakeBack, error_of, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
-pub(crate) use exec::kill_descendants;
+pub(crate) use exec::{SECRET_FILES, kill_descendants};
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
 pub use moment::Moment;
+pub(crate) use net::socket_owners;
 pub(crate) use options::type_in_words;
-pub use options::{OptionError, read_options};
+pub use options::{Number, OptionError, read_options};
 pub use permission::{Access, Permissions};
 pub use recorder::{Answer, Gate, Question, Recorder, Refusing};
 pub use secrets::{Secret, SecretText, Secrets};

@@ -2,9 +2,36 @@
 
 use rhai::Dynamic;
 use rhai::serde::DynamicDeserializer;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::host::secrets::mark_secrets;
+
+/// An option that is a number as people write it, with a point or without.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Number(pub f64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyNumber;
+        impl serde::de::Visitor<'_> for AnyNumber {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
+                Ok(Number(number))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
+                Ok(Number(number as f64))
+            }
+        }
+        deserializer.deserialize_any(AnyNumber)
+    }
+}
 
 /// What is wrong with an options map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +128,6 @@ pub(crate) fn type_in_words(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use rhai::{Engine, Map};
-    use serde::Deserialize;
 
     use super::*;
     use crate::model::Span;
@@ -112,6 +138,7 @@ mod tests {
         timeout: Option<Span>,
         retries: u32,
         ports: Vec<u16>,
+        rate: Option<Number>,
     }
 
     fn read(script: &str) -> Result<Sample, OptionError> {
@@ -121,14 +148,21 @@ mod tests {
     #[test]
     fn known_keys_are_read() {
         let sample = read(r#"#{timeout: "5s", retries: 2, ports: [80]}"#).unwrap();
-        assert_eq!(sample, Sample { timeout: Some(Span::secs(5)), retries: 2, ports: vec![80] });
+        assert_eq!(sample, Sample { timeout: Some(Span::secs(5)), retries: 2, ports: vec![80], rate: None });
+    }
+
+    #[test]
+    fn a_number_has_a_point_or_none() {
+        assert_eq!(read("#{rate: 2}").unwrap().rate, Some(Number(2.0)));
+        assert_eq!(read("#{rate: 2.5}").unwrap().rate, Some(Number(2.5)));
+        assert_eq!(read(r#"#{rate: "2"}"#).unwrap_err().message, "expected a number, found a text");
     }
 
     #[test]
     fn an_unknown_key_is_named_with_the_known_ones() {
         let error = read(r#"#{timout: "5s"}"#).unwrap_err();
         assert_eq!(error.path, "timout");
-        assert_eq!(error.known, ["timeout", "retries", "ports"]);
+        assert_eq!(error.known, ["timeout", "retries", "ports", "rate"]);
     }
 
     #[test]

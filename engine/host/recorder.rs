@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::Result;
-use crate::model::{EventKind, Intent, Outcome};
+use crate::error::{Error, Result};
+use crate::model::{Effect, EventKind, Intent, Outcome};
 
 /// Where a run is written down. Implemented by [`crate::run`]; the strict fake is for tests.
 pub trait Recorder: Send + Sync {
@@ -21,6 +21,18 @@ pub trait Recorder: Send + Sync {
     ///
     /// When the record could not be made; the run must stop then.
     fn end(&self, key: &str, outcome: Outcome, duration_ms: u64) -> Result<()>;
+
+    /// Records that the open step is about to change the world. When it returns, that survives a crash.
+    ///
+    /// # Errors
+    ///
+    /// When the record could not be made; the effect must not happen then.
+    fn effect(&self, key: &str, effect: Effect) -> Result<()>;
+
+    /// What an interrupted worker of this run read here; given once. Nothing in a run that was not resumed.
+    fn recall(&self, _key: &str) -> Option<Value> {
+        None
+    }
 
     /// Records an event that needs no answer. It is kept in order, and durable with the next answer.
     ///
@@ -43,8 +55,16 @@ pub trait Recorder: Send + Sync {
 pub enum Gate {
     /// It has to.
     Go,
+    /// It has to run twice and give the same, to show that it may.
+    Twice,
+    /// It was started before: it says itself whether it was done, and runs when it was not.
+    Verify,
     /// It ran before; this is its recorded value.
     Done(Value),
+    /// It ran before; this is its recorded error, which the script went on after.
+    Failed(Error),
+    /// It must not: the run takes back what it did.
+    TakeBack,
 }
 
 /// What a worker can ask of its supervisor, which alone may write the store.
@@ -80,12 +100,22 @@ pub enum Question {
     Flush,
     /// What became of messages: counts by state, and the dead ones.
     Outbox,
+    /// The process that holds each socket of this machine. A worker behind its wall can not see it.
+    SocketOwners,
     /// The newest runs of a runbook for this run's system.
     History {
         /// The name of the runbook.
         runbook: String,
         /// How many at most.
         limit: u32,
+    },
+    /// A step was interrupted, and its `verify` could not say whether it was done. Answered with an error:
+    /// a person has to.
+    Doubt {
+        /// The key of the step.
+        key: String,
+        /// Why there is no answer.
+        error: Error,
     },
     /// Keep a file with the run: the worker wrote it at this path in the run's directory.
     Keep {
@@ -127,6 +157,10 @@ impl Recorder for Refusing {
 
     fn end(&self, key: &str, _: Outcome, _: u64) -> Result<()> {
         Err(crate::error!(crate::error::Kind::Bug, "step `{key}` ended where nothing may run"))
+    }
+
+    fn effect(&self, key: &str, _: Effect) -> Result<()> {
+        Err(crate::error!(crate::error::Kind::Bug, "step `{key}` has an effect where nothing may run"))
     }
 
     fn tell(&self, _: EventKind) -> Result<()> {

@@ -19,6 +19,8 @@ pub enum StopReason {
     Memory,
     /// The supervisor is gone, or the record can not be written.
     Lost,
+    /// A person has to look first. Nothing is taken back.
+    Halted,
 }
 
 impl StopReason {
@@ -29,6 +31,7 @@ impl StopReason {
             Self::Time => "limit: time: the run took longer than it may",
             Self::Memory => "limit: memory: the run used more memory than it may",
             Self::Lost => "the run lost its supervisor",
+            Self::Halted => "the run was halted",
         }
     }
 }

@@ -6,8 +6,9 @@ use rhai::{Dynamic, Engine, EvalAltResult};
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::host::argument::WrittenOptions;
 use crate::host::{Answer, Ctx, Gate, MODULES, Mode, Permissions, Question, Recorder, RunInfo, Secrets, Stop};
-use crate::model::{EventKind, Intent, Outcome, RunId, System};
+use crate::model::{Effect, EventKind, Intent, Outcome, RunId, System};
 
 /// A recorder that lets everything through and remembers it.
 #[derive(Debug, Default)]
@@ -43,6 +44,11 @@ impl Recorder for Remembering {
         Ok(())
     }
 
+    fn effect(&self, key: &str, effect: Effect) -> Result<()> {
+        self.push(EventKind::Effect { key: key.to_owned(), effect });
+        Ok(())
+    }
+
     fn tell(&self, event: EventKind) -> Result<()> {
         self.push(event);
         Ok(())
@@ -73,6 +79,13 @@ impl Bench {
         Self::made(Self::run(), system, secrets, mode, permissions)
     }
 
+    /// A run whose own directory is this.
+    pub(crate) fn inside(directory: &std::path::Path, allow: Value, secrets: Secrets) -> Self {
+        let system = System::default();
+        let permissions = Permissions::read(&serde_json::from_value(allow).unwrap(), &system).unwrap();
+        Self::made(RunInfo { directory: directory.to_owned(), ..Self::run() }, system, secrets, Mode::Apply, permissions)
+    }
+
     /// A run with permissions that a policy capped.
     pub(crate) fn permitted(run: RunInfo, permissions: Permissions) -> Self {
         Self::made(run, System::default(), Secrets::default(), Mode::Apply, permissions)
@@ -101,12 +114,14 @@ impl Bench {
 
     /// Evaluates a script.
     pub(crate) fn eval(&self, script: &str) -> std::result::Result<Dynamic, Box<EvalAltResult>> {
-        self.engine.eval(script)
+        self.eval_with(&mut rhai::Scope::new(), script)
     }
 
     /// Evaluates a script with variables of its own.
     pub(crate) fn eval_with(&self, scope: &mut rhai::Scope<'_>, script: &str) -> std::result::Result<Dynamic, Box<EvalAltResult>> {
-        self.engine.eval_with_scope(scope, script)
+        let ast = self.engine.compile_with_scope(scope, script)?;
+        self.ctx.state::<WrittenOptions>().read(&ast);
+        self.engine.eval_ast_with_scope(scope, &ast)
     }
 
     /// Evaluates a script that must fail, and says how.

@@ -1,5 +1,6 @@
 //! Whom TLS trusts: the one place that chooses the cryptography and makes the settings of clients.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +14,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use x509_cert::der::Decode;
 
 use crate::error::{Error, Kind, Result};
+use crate::words;
 
 /// Whose word counts for the identity of a server.
 #[derive(Debug, Clone)]
@@ -87,7 +89,7 @@ impl Trust {
     pub(crate) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>> {
         match self {
             Self::Machine => machine(),
-            Self::Anyone => Ok(Arc::new(Unverified(provider()))),
+            Self::Anyone => Ok(Arc::new(Judged(Unverified))),
             Self::Only(authorities) => {
                 let unusable =
                     |error: &(dyn std::error::Error + 'static)| Error::because(Kind::Invalid, "an authority can not be used", error);
@@ -97,7 +99,7 @@ impl Trust {
                 }
                 let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider()).build();
                 let authorities = authorities.clone();
-                Ok(Arc::new(Chosen { authorities, verifier: verifier.map_err(|error| unusable(&error))? }))
+                Ok(Arc::new(Judged(Chosen { authorities, verifier: verifier.map_err(|error| unusable(&error))? })))
             }
         }
     }
@@ -146,7 +148,7 @@ pub(crate) fn in_words(error: &rustls::Error) -> String {
 fn presented_in_words(presented: &[String]) -> String {
     // rustls shows them as `DnsName("a.example")`.
     let names: Vec<String> = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name).to_owned()).collect();
-    if names.is_empty() { "no name".to_owned() } else { crate::host::list_in_words(&names) }
+    if names.is_empty() { "no name".to_owned() } else { words::list(&names) }
 }
 
 /// Reading the machine's bundle takes milliseconds, so it is read once per process.
@@ -162,6 +164,59 @@ fn machine() -> Result<Arc<dyn ServerCertVerifier>> {
     Ok(VERIFIER.get_or_init(|| Arc::new(verifier)).clone())
 }
 
+/// Decides about the chain of a server.
+pub(crate) trait Judge: fmt::Debug + Send + Sync {
+    /// Believes the chain, or says why not; as [`ServerCertVerifier::verify_server_cert`].
+    fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error>;
+}
+
+/// A verifier that lets a judge decide about the chain, and demands whatever it says that the server
+/// holds the key of its certificate.
+#[derive(Debug)]
+pub(crate) struct Judged<J>(pub(crate) J);
+
+impl<J: Judge> ServerCertVerifier for Judged<J> {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        self.0.judge(leaf, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
 /// Believes chosen authorities, and a server that shows one of these very certificates: a self-signed
 /// certificate as `openssl req -x509` makes it is one of an authority, which webpki lets no server use.
 #[derive(Debug)]
@@ -170,8 +225,8 @@ struct Chosen {
     verifier: Arc<WebPkiServerVerifier>,
 }
 
-impl ServerCertVerifier for Chosen {
-    fn verify_server_cert(
+impl Judge for Chosen {
+    fn judge(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -186,28 +241,6 @@ impl ServerCertVerifier for Chosen {
         verify_time(leaf, now)?;
         Ok(ServerCertVerified::assertion())
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
 }
 
 fn verify_time(leaf: &CertificateDer<'_>, now: UnixTime) -> std::result::Result<(), CertificateError> {
@@ -221,12 +254,12 @@ fn verify_time(leaf: &CertificateDer<'_>, now: UnixTime) -> std::result::Result<
     Ok(())
 }
 
-/// Accepts any chain, but still demands that the server holds the key of its certificate.
+/// Accepts any chain.
 #[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
+struct Unverified;
 
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
+impl Judge for Unverified {
+    fn judge(
         &self,
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
@@ -235,28 +268,6 @@ impl ServerCertVerifier for Unverified {
         _: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
         Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

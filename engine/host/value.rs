@@ -7,17 +7,24 @@ use serde_json::{Number, Value};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::Secret;
 
+/// How deep a recorded value may nest: readers of JSON give up at 128, and the record has levels of its own.
+const DEEPEST: usize = 100;
+
 /// The plain data of a script value: what can be recorded, printed and read back.
 ///
 /// # Errors
 ///
 /// `invalid`, naming the place in the value, for functions, timestamps and handles, which can not be
-/// recorded and read back.
+/// recorded and read back; `limit` for what nests too deeply.
 pub fn plain(value: &Dynamic) -> Result<Value> {
-    plain_at(value, "")
+    plain_at(value, "", 0)
 }
 
-fn plain_at(value: &Dynamic, path: &str) -> Result<Value> {
+fn plain_at(value: &Dynamic, path: &str, depth: usize) -> Result<Value> {
+    if depth > DEEPEST {
+        return Err(Error::new(Kind::Limit, format!("the value nests more than {DEEPEST} deep, which can not be recorded"))
+            .hint("a list that is put into itself grows deeper each time; add to it with `push`"));
+    }
     if value.is_unit() {
         return Ok(Value::Null);
     }
@@ -37,13 +44,13 @@ fn plain_at(value: &Dynamic, path: &str) -> Result<Value> {
         return Ok(Value::String(text.to_string()));
     }
     if let Ok(list) = value.as_array_ref() {
-        return list.iter().enumerate().map(|(index, item)| plain_at(item, &format!("{path}[{index}]"))).collect();
+        return list.iter().enumerate().map(|(index, item)| plain_at(item, &format!("{path}[{index}]"), depth + 1)).collect();
     }
     if let Ok(bytes) = value.as_blob_ref() {
         return Ok(bytes.iter().copied().map(Value::from).collect());
     }
     if let Ok(map) = value.as_map_ref() {
-        return map.iter().map(|(key, item)| Ok((key.to_string(), plain_at(item, &format!("{path}.{key}"))?))).collect();
+        return map.iter().map(|(key, item)| Ok((key.to_string(), plain_at(item, &format!("{path}.{key}"), depth + 1)?))).collect();
     }
     if value.is::<Secret>() {
         return Ok(Value::String("***".to_owned()));
@@ -109,6 +116,8 @@ mod tests {
     fn functions_and_timestamps_are_refused_with_their_place() {
         let error = plain(&Engine::new().eval("#{list: [1, || 2]}").unwrap()).unwrap_err();
         assert_eq!(error.message, "`list[1]` is a function, which can not be recorded");
+        let deep = "let a = []; for i in 0..500 { a = [a]; } a";
+        assert_eq!(plain(&Engine::new().eval(deep).unwrap()).unwrap_err().kind, Kind::Limit);
         assert!(plain(&Engine::new().eval("timestamp()").unwrap()).unwrap_err().message.contains("a timestamp"));
     }
 }

@@ -84,6 +84,9 @@ impl Limit {
 pub struct Check {
     /// What was asked; unique within a run.
     pub name: String,
+    /// Where it was asked; the same when a resumed run asks again. Empty in records that are older than resuming.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
     /// The answer.
     pub level: Level,
     /// One line for people.

@@ -25,6 +25,21 @@ impl Span {
     }
 }
 
+impl Span {
+    /// The span to the millisecond, as in `1h` or `1d 12h 30s`; it reads back as the same.
+    pub fn exact(self) -> String {
+        let mut rest = self.0.as_millis();
+        let mut parts = Vec::new();
+        for (name, unit) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+            if rest >= unit {
+                parts.push(format!("{}{name}", rest / unit));
+                rest %= unit;
+            }
+        }
+        if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+    }
+}
+
 impl FromStr for Span {
     type Err = Error;
 
@@ -68,7 +83,7 @@ fn pair(f: &mut fmt::Formatter<'_>, seconds: u128, large: u128, large_name: &str
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}ms", self.0.as_millis()))
+        serializer.serialize_str(&self.exact())
     }
 }
 
@@ -95,6 +110,19 @@ mod tests {
     fn a_number_without_a_unit_is_refused() {
         for text in ["30", "", "soon", "-5s", "1y"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exact_duration_reads_back_as_the_same() {
+        for (span, text) in [
+            (Span::millis(0), "0s"),
+            (Span::secs(3600), "1h"),
+            (Span::secs(90 * 86_400), "90d"),
+            (Span::millis(129_630_250), "1d 12h 30s 250ms"),
+        ] {
+            assert_eq!(span.exact(), text);
+            assert_eq!(text.parse::<Span>().unwrap(), span);
         }
     }
 

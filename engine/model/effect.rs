@@ -17,18 +17,39 @@ pub struct Effect {
     /// Whether it can be taken back.
     #[serde(default)]
     pub reversible: bool,
+    /// Whether the world is as wanted already, so that nothing changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
+    /// Whether the target remembers that it was done, so that asking again has no second effect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 impl Effect {
     /// An effect of this function on this target.
     pub fn new(function: &str, target: impl Into<String>, summary: impl Into<String>) -> Self {
-        Self { function: function.to_owned(), target: target.into(), summary: summary.into(), diff: None, reversible: false }
+        Self {
+            function: function.to_owned(),
+            target: target.into(),
+            summary: summary.into(),
+            diff: None,
+            reversible: false,
+            idle: false,
+            once: false,
+        }
     }
 
     /// Says that it can be taken back.
     #[must_use]
     pub fn reversible(mut self) -> Self {
         self.reversible = true;
+        self
+    }
+
+    /// Says that the target remembers it by the key of the step.
+    #[must_use]
+    pub fn once(mut self, once: bool) -> Self {
+        self.once = once;
         self
     }
 

@@ -19,7 +19,7 @@ pub use effect::Effect;
 pub use header::{Danger, Header, Param, ParamType};
 pub use lock::{WhenLocked, lock_name};
 pub use message::{Channel, Message, Parcel, ParcelState, Severity, Urgency};
-pub use run::{Artefact, Event, EventKind, Module, Run, RunId, RunState, Trigger};
+pub use run::{Artefact, Compensation, Decision, Event, EventKind, Module, Run, RunId, RunState, Says, Trigger};
 pub use size::Size;
 pub use step::{Intent, Outcome, Step, StepState};
 pub use system::System;

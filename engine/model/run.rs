@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{Error, Kind};
-use crate::model::{Check, Effect, Intent, Level, Outcome, Step, StepState};
+use crate::model::{Check, Effect, Intent, Level, Outcome, Step, StepState, System};
 
 /// The identity of a run: sortable by its start, unique everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,6 +99,11 @@ impl RunState {
     pub fn is_over(self) -> bool {
         !matches!(self, Self::Queued | Self::Running | Self::Waiting)
     }
+
+    /// Whether it can go on from its journal: it ended before its work did.
+    pub fn is_resumable(self) -> bool {
+        matches!(self, Self::Failed | Self::Cancelled | Self::TimedOut | Self::Interrupted | Self::NeedsAttention)
+    }
 }
 
 /// What started a run.
@@ -161,6 +166,9 @@ pub struct Run {
     pub trigger: Trigger,
     /// Who started it.
     pub by: String,
+    /// The how-manieth worker it has, from 1; one more with each `resume`.
+    #[serde(default = "first")]
+    pub attempt: u32,
     /// When it started.
     pub started: Timestamp,
     /// When it ended.
@@ -175,6 +183,10 @@ pub struct Run {
     pub outputs: BTreeMap<String, Value>,
     /// Why it failed.
     pub error: Option<Error>,
+}
+
+fn first() -> u32 {
+    1
 }
 
 impl Run {
@@ -192,9 +204,9 @@ impl Run {
         }
     }
 
-    /// How many effects its steps had.
+    /// How much its steps changed.
     pub fn changes(&self) -> usize {
-        self.steps.iter().map(|step| step.effects.len()).sum()
+        self.steps.iter().map(Step::changes).sum()
     }
 
     /// Applies one event; the only way a run changes. An event that can not follow is a defect.
@@ -205,7 +217,8 @@ impl Run {
     pub fn apply(&mut self, event: &Event) -> Result<(), Error> {
         let illegal =
             |what: &str| Err(Error::new(Kind::Bug, format!("run {}: {what} can not follow in state `{}`", self.run, self.status.name())));
-        if self.status.is_over() {
+        let goes_on = matches!(event.kind, EventKind::Resumed { .. });
+        if goes_on != self.status.is_over() || goes_on && !self.status.is_resumable() {
             return illegal(event.kind.name());
         }
         match &event.kind {
@@ -219,17 +232,7 @@ impl Run {
                     step.error = None;
                     return Ok(());
                 }
-                self.steps.push(Step {
-                    key: intent.key.clone(),
-                    name: intent.name.clone(),
-                    status: StepState::Running,
-                    attempt: intent.attempt,
-                    undo: intent.undo,
-                    duration_ms: 0,
-                    effects: Vec::new(),
-                    value: Value::Null,
-                    error: None,
-                });
+                self.steps.push(Step::of(intent));
             }
             EventKind::StepEnded { key, outcome, duration_ms } => {
                 let Some(step) = self.steps.iter_mut().find(|step| step.key == *key && step.status == StepState::Running) else {
@@ -253,7 +256,14 @@ impl Run {
                 };
                 step.effects.push(effect.clone());
             }
-            EventKind::Checked(check) => self.checks.push(check.clone()),
+            EventKind::Checked(check) => {
+                // Asked again by a resumed run, it is the same question.
+                let asked = self.checks.iter_mut().find(|asked| !check.key.is_empty() && asked.key == check.key);
+                match asked {
+                    Some(asked) => *asked = check.clone(),
+                    None => self.checks.push(check.clone()),
+                }
+            }
             EventKind::Output { name, value } => {
                 self.outputs.insert(name.clone(), value.clone());
             }
@@ -263,12 +273,88 @@ impl Run {
                 self.ended = Some(event.at);
                 self.duration_ms = u64::try_from(event.at.duration_since(self.started).as_millis()).unwrap_or(0);
                 self.error = error.clone();
+                for step in self.steps.iter_mut().filter(|step| step.status == StepState::Running) {
+                    step.status = StepState::Interrupted;
+                }
+            }
+            EventKind::Resumed { decisions, .. } => {
+                self.status = RunState::Running;
+                self.attempt += 1;
+                (self.exit_code, self.ended, self.error) = (None, None, None);
+                self.duration_ms = 0;
+                decisions.iter().for_each(|decision| self.decide(decision));
             }
             EventKind::Started => self.status = RunState::Running,
-            EventKind::Log { .. } | EventKind::Progress { .. } => {}
+            EventKind::Prepared { .. }
+            | EventKind::TakenFrom { .. }
+            | EventKind::Read { .. }
+            | EventKind::UndoRegistered { .. }
+            | EventKind::CompensationStarted(_)
+            | EventKind::Log { .. }
+            | EventKind::Progress { .. } => {}
         }
         Ok(())
     }
+
+    /// What a person says of a step holds as if it had been recorded.
+    fn decide(&mut self, decision: &Decision) {
+        let status = match &decision.says {
+            Says::Done(_) => StepState::Succeeded,
+            Says::Skip => StepState::Skipped,
+            Says::Redo => return,
+        };
+        if !self.steps.iter().any(|step| step.key == decision.key) {
+            // Only a compensation can be decided about before it was started.
+            self.steps.push(Step::of(&Intent { key: decision.key.clone(), name: decision.key.clone(), undo: true, ..Intent::default() }));
+        }
+        for step in self.steps.iter_mut().filter(|step| step.key == decision.key) {
+            step.status = status;
+            step.error = None;
+            step.value = decision.says.value();
+        }
+    }
+}
+
+/// What a person says of a step whose result is not known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The key of the step.
+    pub key: String,
+    /// What holds for it.
+    pub says: Says,
+}
+
+/// What holds for a step that was decided about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Says {
+    /// It was done, with this value.
+    Done(Value),
+    /// It runs again.
+    Redo,
+    /// It is left out; its value is nothing.
+    Skip,
+}
+
+impl Says {
+    /// The value the script gets for the step.
+    pub fn value(&self) -> Value {
+        match self {
+            Self::Done(value) => value.clone(),
+            Self::Redo | Self::Skip => Value::Null,
+        }
+    }
+}
+
+/// Why and how a run takes back what it did; recorded before it begins to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compensation {
+    /// The keys of the compensations, in the order they run.
+    pub undo: Vec<String>,
+    /// How the run will end.
+    pub status: RunState,
+    /// Why.
+    pub error: Error,
 }
 
 /// One thing that happened in a run.
@@ -285,8 +371,47 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
+    /// What the run is made of beside its texts, so that it can be resumed as it was started.
+    Prepared {
+        /// The name of the system; empty when there is none.
+        name: String,
+        /// The system, secrets as references.
+        system: Box<System>,
+        /// The parameters; names where they are secrets.
+        params: BTreeMap<String, Value>,
+    },
     /// The run has a worker.
     Started,
+    /// The run has a new worker, and goes on from its journal.
+    Resumed {
+        /// Who resumed it.
+        by: String,
+        /// What was said of steps whose result is not known.
+        decisions: Vec<Decision>,
+    },
+    /// The steps recorded from here to the next start were taken over from another run.
+    TakenFrom {
+        /// The number of that run.
+        run: u64,
+        /// The first step that is run again.
+        step: String,
+    },
+    /// What was read outside of any step and decides what comes after: the clock. A resumed run gets it again.
+    Read {
+        /// Where it was read.
+        key: String,
+        /// What was read.
+        value: Value,
+    },
+    /// A compensation was registered.
+    UndoRegistered {
+        /// Its key.
+        key: String,
+        /// The step it was registered in, empty outside of steps.
+        step: String,
+    },
+    /// The run begins to take back what it did.
+    CompensationStarted(Compensation),
     /// A step is about to start; durable before it does.
     StepStarted(Intent),
     /// A step ended; durable before the script goes on.
@@ -348,7 +473,13 @@ impl EventKind {
     /// The word for it.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Prepared { .. } => "prepared",
             Self::Started => "started",
+            Self::Resumed { .. } => "resumed",
+            Self::TakenFrom { .. } => "taken from another run",
+            Self::Read { .. } => "read",
+            Self::UndoRegistered { .. } => "undo registered",
+            Self::CompensationStarted(_) => "compensation started",
             Self::StepStarted(_) => "step started",
             Self::StepEnded { .. } => "step ended",
             Self::Effect { .. } => "effect",

@@ -39,6 +39,17 @@ impl FromStr for Size {
     }
 }
 
+impl Size {
+    /// The size in the largest unit of which it is a whole number, as in `512MiB`; it reads back as the same.
+    pub fn exact(self) -> String {
+        let Self(bytes) = self;
+        let unit = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+            .into_iter()
+            .find(|(_, unit)| bytes > 0 && bytes % unit == 0);
+        unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", indicatif::BinaryBytes(self.0))
@@ -69,6 +80,16 @@ impl<'de> Deserialize<'de> for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exact_size_reads_back_as_the_same() {
+        for (bytes, text) in
+            [(0, "0"), (1000, "1000"), (1 << 10, "1KiB"), (512 << 20, "512MiB"), (1 << 30, "1GiB"), ((1 << 30) + 1, "1073741825")]
+        {
+            assert_eq!(Size(bytes).exact(), text);
+            assert_eq!(text.parse::<Size>().unwrap(), Size(bytes));
+        }
+    }
 
     #[test]
     fn sizes_read_in_both_unit_systems() {

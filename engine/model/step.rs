@@ -18,6 +18,10 @@ pub enum StepState {
     Failed,
     /// It was given up because the run was cancelled or ran out of time.
     Cancelled,
+    /// Its intent is recorded, and its run ended without its result.
+    Interrupted,
+    /// A person decided to leave it out.
+    Skipped,
 }
 
 /// What is known of a step.
@@ -47,6 +51,28 @@ pub struct Step {
     pub error: Option<Error>,
 }
 
+impl Step {
+    /// How many of its effects changed something.
+    pub fn changes(&self) -> usize {
+        self.effects.iter().filter(|effect| !effect.idle).count()
+    }
+
+    /// A step that starts.
+    pub(crate) fn of(intent: &Intent) -> Self {
+        Self {
+            key: intent.key.clone(),
+            name: intent.name.clone(),
+            status: StepState::Running,
+            attempt: intent.attempt,
+            undo: intent.undo,
+            duration_ms: 0,
+            effects: Vec::new(),
+            value: Value::Null,
+            error: None,
+        }
+    }
+}
+
 /// What a step declares before it starts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -57,6 +83,12 @@ pub struct Intent {
     pub name: String,
     /// The how-manieth try this is, from 1.
     pub attempt: u32,
+    /// The step or branch it was asked for in, empty at the top. Steps of one frame follow each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame: Option<String>,
+    /// The step around it, empty when there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub within: String,
     /// The key under which it may run again after a crash.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotent: Option<String>,

@@ -4,15 +4,20 @@
 //! and treats the *worker*, which evaluates the script, as hostile. They talk over the worker's
 //! standard input and output, see [`protocol`].
 
+mod faults;
+pub mod journal;
 pub mod lock;
 pub mod outbox;
 pub mod process;
 mod protocol;
+mod recover;
 mod redact;
 mod supervisor;
 pub mod worker;
 
+pub use faults::Faults;
 pub use lock::LockRequest;
 pub use protocol::Limits;
+pub use recover::recover;
 pub use redact::Redactor;
-pub use supervisor::{Control, Request, Supervisor, Worker};
+pub use supervisor::{Control, Request, Source, Supervisor, Worker};

@@ -2,8 +2,11 @@
 
 use std::sync::OnceLock;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, set_dumpable_behavior, setrlimit,
+};
 
+use crate::host::process::Stat;
 use crate::store::ProcessId;
 
 /// This process.
@@ -13,21 +16,25 @@ pub fn me() -> ProcessId {
 
 /// The process that has this number now.
 pub fn of(pid: u32) -> ProcessId {
-    ProcessId { pid, started: started(pid).unwrap_or(0) }
+    ProcessId { pid, started: Stat::of(pid).map_or(0, |process| process.started) }
+}
+
+/// Keeps the memory of this process, which holds secrets, from others of the same user and from core files.
+/// What the kernel refuses changes nothing else.
+pub fn hide() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// Whether this process was started by that one, or by one that it started.
 pub fn is_above_me(process: ProcessId) -> bool {
-    let parent = |pid: u32| fields(pid)?.get(1)?.parse::<u32>().ok().filter(|parent| *parent > 0);
+    let parent = |pid: u32| Stat::of(pid).map(|process| process.parent).filter(|parent| *parent > 0);
     std::iter::successors(parent(std::process::id()), |pid| parent(*pid)).any(|pid| of(pid) == process)
 }
 
 /// Whether a process still runs, and is not another one that got its number.
 pub fn is_alive(process: ProcessId) -> bool {
-    let fields = fields(process.pid).unwrap_or_default();
-    // One that ended and was not collected by its parent still has its number, and does nothing.
-    let is_over = fields.first().is_none_or(|state| matches!(state.as_str(), "Z" | "X"));
-    !is_over && started_of(&fields) == Some(process.started)
+    Stat::of(process.pid).is_some_and(|found| !found.is_over() && found.started == process.started)
 }
 
 /// Asks a process to end (SIGTERM); nothing happens when it is gone already.
@@ -66,22 +73,6 @@ fn tell(process: ProcessId, signal: Signal) -> std::io::Result<()> {
     }
 }
 
-/// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
-fn started(pid: u32) -> Option<u64> {
-    started_of(&fields(pid)?)
-}
-
-fn started_of(fields: &[String]) -> Option<u64> {
-    fields.get(19)?.parse().ok()
-}
-
-/// The fields of `/proc/PID/stat` after the name, which may itself hold blanks and brackets.
-fn fields(pid: u32) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = text.rsplit_once(')')?;
-    Some(rest.split_whitespace().map(str::to_owned).collect())
-}
-
 static SHARED: OnceLock<()> = OnceLock::new();
 
 /// Says that this process is another program's, whose children are none of ours.
@@ -92,14 +83,6 @@ pub fn share() {
 /// Whether this process is another program's.
 pub fn is_shared() -> bool {
     SHARED.get().is_some()
-}
-
-/// Keeps what is in the memory of this process from other processes of the same user, and from core files.
-pub fn keep_memory_private() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    // Where the kernel refuses, the secrets are as safe as before.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// The memory a process holds, in bytes.

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::sandbox::Enforcement;
 use crate::host::{Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, StopReason};
-use crate::model::{EventKind, Intent, Outcome, Size, Span, System};
+use crate::model::{Effect, EventKind, Intent, Outcome, Size, Span, System};
 
 /// The longest line either side accepts.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -26,11 +27,15 @@ pub struct Limits {
     pub output: Size,
     /// For compensations, after a failure or a cancellation.
     pub grace: Span,
+    /// The open files of the worker, and of each program it starts.
+    pub files: u64,
+    /// How much of the sandbox must be enforced.
+    pub sandbox: Enforcement,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: None, memory: Size(256 << 20), output: Size(10 << 20), grace: Span::secs(30) }
+        Self { time: None, memory: Size(256 << 20), output: Size(10 << 20), grace: Span::secs(30), files: 1024, sandbox: Enforcement::Auto }
     }
 }
 
@@ -49,6 +54,10 @@ pub(super) struct Job {
     pub(super) permissions: Permissions,
     pub(super) secrets: Secrets,
     pub(super) limits: Limits,
+    /// What earlier workers of the run read outside of steps.
+    pub(super) recalled: BTreeMap<String, Value>,
+    /// Whether it was taking back what it did.
+    pub(super) takes_back: bool,
     /// What no script may touch, whatever it was granted.
     pub(super) protected: Vec<PathBuf>,
 }
@@ -68,6 +77,8 @@ pub(super) enum ToWorker {
 pub(super) enum Reply {
     Gate(Gate),
     Recorded,
+    /// The keys of the compensations to run, in their order.
+    TakeBack(Vec<String>),
     Answer(Answer),
 }
 
@@ -79,12 +90,16 @@ pub(super) enum FromWorker {
     Begin { id: u64, intent: Intent },
     /// A step ended; answered when the result is durable.
     End { id: u64, key: String, outcome: Outcome, duration_ms: u64 },
+    /// The open step is about to change the world; answered when that is durable.
+    Effect { id: u64, key: String, effect: Effect },
     /// Something happened.
     Tell(EventKind),
+    /// So many bytes of output were left out here, since the log is full.
+    LeftOut(u64),
     /// Answered by the supervisor.
     Ask { id: u64, question: Question },
-    /// The script is over; compensations may follow.
-    CleaningUp,
+    /// The script is over, and these compensations are registered, the last first; answered with those to run.
+    CleaningUp { id: u64, undo: Vec<String>, error: Option<Error>, stopped: Option<StopReason> },
     /// Everything is over.
     Over { error: Option<Error>, stopped: Option<StopReason> },
 }

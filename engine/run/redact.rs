@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::host::Secrets;
 use crate::host::secrets::MASK;
+use crate::words;
 
 /// Shorter secrets would shred every log.
 pub const SHORTEST: usize = 6;
@@ -102,7 +103,7 @@ fn add(forms: &mut Vec<String>, value: &str, shortest: usize) {
     }
     forms.push(value.to_owned());
     let bytes = value.as_bytes();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = words::hex(bytes);
     forms.push(hex.to_uppercase());
     forms.push(hex);
     for offset in 0..3 {

@@ -1,6 +1,6 @@
 //! The supervisor: starts a worker, writes down what it says, answers it, and ends it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
@@ -14,9 +14,16 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::notify::kind_of;
-use crate::host::{Access, Answer, Gate, Mode, Permissions, Question, RunInfo, Secrets, Stop, StopReason, kill_descendants};
+use crate::host::{
+    Access, Answer, Gate, Mode, Permissions, Question, RunInfo, SECRET_FILES, Secrets, Stop, StopReason, kill_descendants, socket_owners,
+};
 use crate::model::system::Contact;
-use crate::model::{Event, EventKind, Message as Notice, Parcel, Run, RunId, RunState, System, Trigger, WhenLocked};
+use crate::model::{
+    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Run, RunId, RunState, StepState, System, Trigger,
+    WhenLocked,
+};
+use crate::run::faults::{self, Faults};
+use crate::run::journal::{End, Journal, Past, Verdict};
 use crate::run::lock::{Lock, LockRequest, Owner, Taken};
 use crate::run::outbox::{self, Addresses};
 use crate::run::process::{hang_up, is_shared, me, resident};
@@ -54,6 +61,19 @@ pub struct Request {
     pub protected: Vec<PathBuf>,
     /// The lock it holds while it runs; nothing when the run it is part of holds it.
     pub lock: Option<LockRequest>,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+}
+
+/// The run whose journal a new run begins with.
+#[derive(Debug)]
+pub struct Source {
+    /// Its number.
+    pub run: u64,
+    /// Its events before the first step that is run again.
+    pub events: Vec<Event>,
+    /// The key of that step.
+    pub step: String,
 }
 
 /// How many messages of the worker may wait: enough for bursts, few enough to slow a flood down.
@@ -126,6 +146,16 @@ pub struct Supervisor<'a> {
     lock: Option<Lock>,
     /// Who held it before, and was cut off.
     left: Option<Owner>,
+    /// What earlier workers of the run left.
+    journal: Journal,
+    /// The lines they logged outside of steps, which a replay says again: how often each.
+    said: HashMap<String, u32>,
+    /// How the run takes back what it did, once it does.
+    compensation: Option<Compensation>,
+    /// The interrupted steps that ask the world whether they were done.
+    doubtful: HashMap<String, Past>,
+    /// Why a person has to look first.
+    halted: Option<(RunState, Error)>,
 }
 
 /// Why a run ended before it began.
@@ -138,13 +168,8 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     ///
     /// `store`, when it can not be recorded.
-    pub fn start(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request) -> Result<Self> {
-        let redactor = Redactor::new(&request.secrets)?;
-        let taken = match &request.lock {
-            Some(wanted) => Lock::take(state, &wanted.name)?,
-            None => Taken::Above,
-        };
-        let started = now();
+    pub fn start(store: &'a dyn Store, state: &'a StateDir, worker: Worker, request: Request, source: Option<Source>) -> Result<Self> {
+        let taken = take(state, &request)?;
         let mut run = Run {
             run: 0,
             id: RunId::new(),
@@ -157,7 +182,8 @@ impl<'a> Supervisor<'a> {
             exit_code: None,
             trigger: request.trigger,
             by: request.by.clone(),
-            started,
+            attempt: 1,
+            started: now(),
             ended: None,
             duration_ms: 0,
             steps: Vec::new(),
@@ -166,7 +192,48 @@ impl<'a> Supervisor<'a> {
             error: None,
         };
         run.run = store.create(&run, &request.script.record(), me())?;
+        let mut supervisor = Self::made(store, state, worker, request, run, taken)?;
+        supervisor.prepare(source)?;
+        Ok(supervisor)
+    }
+
+    /// Takes over a run that ended before its work did. That is durable when this returns; nothing of
+    /// the script was evaluated yet.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when it is not over, `not_started` when another run holds its lock, `store`.
+    pub fn resume(
+        store: &'a dyn Store,
+        state: &'a StateDir,
+        worker: Worker,
+        request: Request,
+        id: RunId,
+        decisions: Vec<Decision>,
+    ) -> Result<Self> {
+        let taken = take(state, &request)?;
+        if let (Taken::ByOther(owner), Some(wanted)) = (&taken, &request.lock) {
+            let holder = holder(owner.as_ref());
+            return Err(
+                Error::new(Kind::NotStarted, format!("`{}` is held by {holder}", wanted.name)).hint("resume it when that run is over")
+            );
+        }
+        let resumed = Event { at: now(), kind: EventKind::Resumed { by: request.by.clone(), decisions } };
+        store.take_over(id, me(), &resumed)?;
+        let mut supervisor = Self::made(store, state, worker, request, store.run(id)?, taken)?;
+        supervisor.journal = Journal::read(&store.events(id)?);
+        supervisor.compensation.clone_from(&supervisor.journal.compensation);
+        supervisor.said = said(state, supervisor.run.run)?;
+        supervisor.log.append(&[resumed])?;
+        Ok(supervisor)
+    }
+
+    fn made(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request, run: Run, taken: Taken) -> Result<Self> {
+        let redactor = Redactor::new(&request.secrets)?;
         let log = Log::create(&state.run(run.run), request.limits.output.0)?;
+        if request.permissions.uses("exec") {
+            state.make_work(run.run)?;
+        }
         let (sender, messages) = sync_channel(BACKLOG);
         let output = worker.0.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
         let input = worker.0.stdin.take();
@@ -191,6 +258,11 @@ impl<'a> Supervisor<'a> {
             stopping: None,
             lock: None,
             left: None,
+            journal: Journal::default(),
+            said: HashMap::new(),
+            compensation: None,
+            doubtful: HashMap::new(),
+            halted: None,
         };
         if let Taken::Now(lock, left) = taken {
             supervisor.hold(lock, left)?;
@@ -198,9 +270,31 @@ impl<'a> Supervisor<'a> {
         Ok(supervisor)
     }
 
+    /// Records what the run is made of, and what it takes over from another one. It is written with the
+    /// first commit, which comes before anything is done.
+    fn prepare(&mut self, source: Option<Source>) -> Result<()> {
+        let Request { system, params, .. } = &self.request;
+        let prepared = EventKind::Prepared { name: system.name.clone(), system: Box::new(system.clone()), params: params.clone() };
+        self.pending.push(Event { at: now(), kind: self.masked(prepared)? });
+        let Some(Source { run, events, step }) = source else { return Ok(()) };
+        self.journal = Journal::read(&events);
+        let taken = Event { at: now(), kind: EventKind::TakenFrom { run, step } };
+        for event in std::iter::once(taken).chain(events.into_iter().map(|event| Event { at: now(), ..event })) {
+            self.run.apply(&event)?;
+            self.log.append(std::slice::from_ref(&event))?;
+            self.pending.push(event);
+        }
+        self.commit()
+    }
+
     /// The run as it stands.
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// Where its messages go.
+    pub fn addresses(&self) -> &Addresses {
+        &self.request.addresses
     }
 
     /// A handle that can stop it.
@@ -224,29 +318,45 @@ impl<'a> Supervisor<'a> {
             return Ok(self.run);
         }
         let stderr = self.worker.0.stderr.take().map(read_last_words);
-        let result =
-            self.send_job().and_then(|()| self.event(EventKind::Started, watch)).and_then(|()| self.tell_who_left(watch)).and_then(|()| {
-                std::thread::scope(|scope| {
-                    let mut flush = None;
-                    let over = self.listen(scope, &mut flush, watch);
-                    // The run is over; a message on its way stays queued.
-                    flush.iter().for_each(Flush::stop);
-                    over
-                })
-            });
-        let status = self.finish_worker();
-        let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let (error, stopped) = match result {
-            Ok(Some(over)) => over,
-            Ok(None) => (Some(self.crash(status, &last_words)), self.stopping),
+        let result = self.send_job().and_then(|()| self.begin_run(watch)).and_then(|()| {
+            std::thread::scope(|scope| {
+                let mut flush = None;
+                let over = self.listen(scope, &mut flush, watch);
+                // The run is over; a message on its way stays queued.
+                flush.iter().for_each(Flush::stop);
+                over
+            })
+        });
+        match result {
+            // Who said that it is over does nothing any more; it ends while its end is written down.
+            Ok(Some((error, stopped))) => {
+                self.input = None;
+                let concluded = self.conclude(error, stopped, watch);
+                self.finish_worker();
+                concluded?;
+            }
+            Ok(None) => {
+                let status = self.finish_worker();
+                let last_words = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+                let vanished = status.as_ref().is_some_and(was_killed) && self.stopping.is_none();
+                let error = self.crash(status, &last_words);
+                self.conclude(Some(error), self.stopping.or(vanished.then_some(StopReason::Lost)), watch)?;
+            }
             Err(error) => {
+                self.finish_worker();
                 // The record must say how it ended, if it can be written at all.
                 let _ = self.conclude(Some(error.clone()), Some(StopReason::Lost), watch);
                 return Err(error);
             }
-        };
-        self.conclude(error, stopped, watch)?;
+        }
         Ok(self.run)
+    }
+
+    fn begin_run(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        if self.run.attempt == 1 {
+            self.event(EventKind::Started, watch)?;
+        }
+        self.tell_who_left(watch)
     }
 
     /// Waits until the other run gives the lock up, as the header says; why the run does not begin.
@@ -268,7 +378,7 @@ impl<'a> Supervisor<'a> {
                 Ok(Taken::ByOther(owner)) => owner,
                 Err(error) => break Some(NotBegun(RunState::Skipped, 8, error)),
             };
-            let holder = owner.as_ref().map_or("a run that is just starting".to_owned(), |owner| owner.in_words(now()));
+            let holder = holder(owner.as_ref());
             if until.is_some_and(|until| Instant::now() >= until) {
                 break Some(NotBegun(RunState::Skipped, 6, locked(&name, &holder, owner.as_ref(), when)));
             }
@@ -324,14 +434,15 @@ impl<'a> Supervisor<'a> {
 
     /// What a run that was cut off left is for a person to look at, and this one begins with it.
     fn tell_who_left(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
-        let Some(Owner { lock, run, runbook, .. }) = self.left.take() else { return Ok(()) };
+        // A run that goes on left it itself.
+        let Some(Owner { lock, run, runbook, .. }) = self.left.take().filter(|left| left.run != self.run.run) else { return Ok(()) };
         let text = format!("`{lock}` was left by {runbook} #{run}, which was cut off: see `runbook report {run}`");
         self.event(EventKind::Log { step: String::new(), text }, watch)
     }
 
     fn send_job(&mut self) -> Result<()> {
         let script = &self.request.script;
-        let directory = self.state.run(self.run.run);
+        let directory = self.state.work(self.run.run);
         let job = Job {
             run: RunInfo { id: self.run.id, number: self.run.run, runbook: self.run.runbook.clone(), started: self.run.started, directory },
             name: script.name.clone(),
@@ -345,6 +456,8 @@ impl<'a> Supervisor<'a> {
             permissions: self.request.permissions.clone(),
             secrets: self.request.secrets.clone(),
             limits: self.request.limits,
+            recalled: std::mem::take(&mut self.journal.recalled),
+            takes_back: self.compensation.is_some(),
             protected: self.request.protected.clone(),
         };
         self.tell_worker(&ToWorker::Job(Box::new(job)));
@@ -384,7 +497,10 @@ impl<'a> Supervisor<'a> {
                 Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
                 Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, flush),
                 Message::Worker(message) => self.handle(message, watch)?,
-                Message::Broken(error) => return Ok(Some((Some(error), self.stopping))),
+                Message::Broken(error) => {
+                    self.kill();
+                    return Ok(Some((Some(error), self.stopping)));
+                }
                 Message::Gone => return Ok(None),
                 Message::Cancel(exit_code) => self.cancel(exit_code),
             }
@@ -399,27 +515,31 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, message: FromWorker, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
         match message {
             FromWorker::Begin { id, intent } => {
-                let reply = self.event(EventKind::StepStarted(intent), watch).and_then(|()| self.commit());
-                self.reply(id, reply.map(|()| Reply::Gate(Gate::Go)))
+                let gate = self.gate(intent, watch).and_then(|gate| self.commit().map(|()| Reply::Gate(gate)));
+                self.reply(id, gate)
             }
             FromWorker::End { id, key, outcome, duration_ms } => {
-                let reply = self.event(EventKind::StepEnded { key, outcome, duration_ms }, watch).and_then(|()| self.commit());
-                self.reply(id, reply.map(|()| Reply::Recorded))
+                let ended = self.end(key, outcome, duration_ms, watch).and_then(|()| self.commit());
+                self.reply(id, ended.map(|()| Reply::Recorded))
             }
-            FromWorker::Tell(event @ (EventKind::Ended { .. } | EventKind::StepStarted(_) | EventKind::StepEnded { .. })) => {
-                Err(Error::new(Kind::Bug, format!("the worker told `{}`, which is not its to tell", event.name())))
+            FromWorker::Effect { id, key, effect } => {
+                let told = self.go_on().and_then(|()| self.event(EventKind::Effect { key, effect }, watch)).and_then(|()| self.commit());
+                self.reply(id, told.map(|()| Reply::Recorded))
             }
-            // An effect is durable before it happens: pipes keep order, and its step's end waits for us.
-            FromWorker::Tell(event) => self.event(event, watch),
+            FromWorker::Tell(event) => self.tell(event, watch),
             FromWorker::Ask { id, question } => {
                 let answer = self.answer(question);
                 let reply = ToWorker::Reply { id, reply: answer.map(Reply::Answer) };
                 self.tell_worker(&reply);
                 Ok(())
             }
-            FromWorker::CleaningUp => {
-                self.kill_at = Some(Instant::now() + self.request.limits.grace.0 + PATIENCE);
+            FromWorker::LeftOut(bytes) => {
+                self.log.leave_out(bytes);
                 Ok(())
+            }
+            FromWorker::CleaningUp { id, undo, error, stopped } => {
+                let keys = self.take_back(undo, error, stopped, watch).and_then(|keys| self.commit().map(|()| keys));
+                self.reply(id, keys.map(Reply::TakeBack))
             }
             FromWorker::Over { .. } => Ok(()),
         }
@@ -429,7 +549,152 @@ impl<'a> Supervisor<'a> {
     fn reply(&mut self, id: u64, reply: Result<Reply>) -> Result<()> {
         let failure = reply.as_ref().err().cloned();
         self.tell_worker(&ToWorker::Reply { id, reply });
-        failure.map_or(Ok(()), Err)
+        // A run that was halted ends by itself, and its record says why.
+        failure.filter(|_| self.halted.is_none()).map_or(Ok(()), Err)
+    }
+
+    /// What only a worker knows, and needs no answer.
+    fn tell(&mut self, event: EventKind, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        let is_known = match &event {
+            // A replay says again what was said already.
+            EventKind::Log { step, text } if step.is_empty() => self.said.get_mut(text).is_some_and(|count| {
+                let again = *count > 0;
+                *count = count.saturating_sub(1);
+                again
+            }),
+            EventKind::Output { name, value } => self.run.attempt > 1 && self.run.outputs.get(name) == Some(value),
+            EventKind::UndoRegistered { key, .. } => self.journal.undos.iter().any(|(known, _)| known == key),
+            EventKind::Checked(_) | EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::Read { .. } => false,
+            other => return Err(Error::new(Kind::Bug, format!("the worker told `{}`, which is not its to tell", other.name()))),
+        };
+        if is_known { Ok(()) } else { self.event(event, watch) }
+    }
+
+    /// A step wants to start: whether it may, by what earlier workers left of it.
+    fn gate(&mut self, intent: Intent, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Gate> {
+        self.go_on()?;
+        let attempts = self.journal.attempts(&intent.key);
+        let verdict = self.journal.begin(&intent);
+        let gate = match verdict {
+            Verdict::Value(value) => return Ok(Gate::Done(value)),
+            Verdict::Error(error) => return Ok(Gate::Failed(error)),
+            Verdict::Diverged(why) => return Err(self.diverged(&intent.key, &why)),
+            _ if self.compensation.is_some() && !intent.undo && !self.is_compensating(&intent) => return Ok(Gate::TakeBack),
+            Verdict::Doubt(past) => return Err(self.doubt(&past, None)),
+            Verdict::Verify(past) => {
+                self.doubtful.insert(intent.key.clone(), *past);
+                Gate::Verify
+            }
+            Verdict::Run if self.request.faults.repeats(&intent) => Gate::Twice,
+            Verdict::Run => Gate::Go,
+        };
+        let key = intent.key.clone();
+        let fails = !intent.undo && self.request.faults.fails(&intent);
+        self.event(EventKind::StepStarted(Intent { attempt: attempts + intent.attempt, ..intent }), watch)?;
+        if !fails {
+            return Ok(gate);
+        }
+        let error = Error::new(Kind::Failed, format!("step `{key}` fails because of `--fail-at`"));
+        self.event(EventKind::StepEnded { key, outcome: Outcome::Error(error.clone()), duration_ms: 0 }, watch)?;
+        Ok(Gate::Failed(error))
+    }
+
+    /// Whether a step belongs to a compensation.
+    fn is_compensating(&self, intent: &Intent) -> bool {
+        self.run.steps.iter().any(|step| step.undo && step.key == intent.within)
+    }
+
+    fn end(&mut self, key: String, outcome: Outcome, duration_ms: u64, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        self.go_on()?;
+        if let Some(missed) = self.journal.ended(&key, matches!(outcome, Outcome::Value(_))) {
+            return Err(self.diverged(&missed, &format!("step `{key}` ended without it")));
+        }
+        self.event(EventKind::StepEnded { key, outcome, duration_ms }, watch)
+    }
+
+    /// The compensations to run: those that are registered, unless the run was taking back already.
+    fn take_back(
+        &mut self,
+        registered: Vec<String>,
+        error: Option<Error>,
+        stopped: Option<StopReason>,
+        watch: &mut dyn FnMut(&Run, &Event),
+    ) -> Result<Vec<String>> {
+        self.go_on()?;
+        let is_settled = |key: &String| {
+            self.run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped))
+        };
+        let wanted = match &self.compensation {
+            Some(compensation) => compensation.undo.clone(),
+            // It failed before it came to where it had stopped: its work is not taken back half.
+            None if self.journal.unasked("").is_some() => return Ok(Vec::new()),
+            None => self.journal.undos.iter().map(|(key, _)| key.clone()).collect(),
+        };
+        let lost = wanted.iter().find(|key| !registered.contains(key) && !is_settled(key));
+        if let Some(key) = lost.cloned() {
+            return Err(self.lost(&key));
+        }
+        let compensation = match (self.compensation.clone(), error) {
+            (Some(compensation), _) => compensation,
+            (None, Some(error)) if !registered.is_empty() => {
+                let compensation = Compensation { undo: registered, status: self.status_of(stopped, Some(&error)), error };
+                self.event(EventKind::CompensationStarted(compensation.clone()), watch)?;
+                self.compensation.insert(compensation).clone()
+            }
+            _ => return Ok(Vec::new()),
+        };
+        self.kill_at = Some(Instant::now() + self.request.limits.grace.0 + PATIENCE);
+        Ok(compensation.undo)
+    }
+
+    fn go_on(&self) -> Result<()> {
+        self.halted.as_ref().map_or(Ok(()), |(_, error)| Err(error.clone()))
+    }
+
+    /// Stops the worker where it is: it does nothing more, and takes nothing back.
+    fn halt(&mut self, status: RunState, error: Error) -> Error {
+        let error = error.permanent();
+        self.halted = Some((status, error.clone()));
+        self.kill_at = Some(Instant::now() + PATIENCE);
+        self.tell_worker(&ToWorker::Stop(StopReason::Halted));
+        error
+    }
+
+    fn diverged(&mut self, key: &str, why: &str) -> Error {
+        let error = Error::new(Kind::Conflict, format!("diverged at step `{key}`: {why}"))
+            .code("RB3104")
+            .hint("nothing was done: the script took another way than before, as one does that decides by what it reads outside of a step")
+            .hint(format!("look at what was done with `runbook report {0}`, then start anew: runbook retry {0}", self.run.run));
+        self.halt(RunState::Failed, error)
+    }
+
+    /// A step of which nobody knows whether it was done.
+    fn doubt(&mut self, past: &Past, unanswered: Option<&Error>) -> Error {
+        let (key, number) = (&past.intent.key, self.run.run);
+        let effects: Vec<&str> = past.effects.iter().map(|effect| effect.summary.as_str()).collect();
+        let began = if effects.is_empty() { String::new() } else { format!(" and began to: {}", effects.join("; ")) };
+        let why = unanswered.map(|error| format!("; its `verify` could not tell: {}", error.message)).unwrap_or_default();
+        let started = past.started.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let say = |what: &str, means: &str| format!("{means}: runbook resume {number} --step '{}={what}'", key.replace('\'', "'\\''"));
+        let error = Error::new(Kind::Waiting, format!("step `{key}` may have been done or not: it started at {started}{began}{why}"))
+            .code("RB3103")
+            .hint(say("done", "look whether it was done; if it was"))
+            .hint(say("redo", "if it was not"))
+            .hint(say("skip", "to go on without it"));
+        self.halt(RunState::NeedsAttention, error)
+    }
+
+    /// A compensation that was registered in a step which is not run again.
+    fn lost(&mut self, key: &str) -> Error {
+        let number = self.run.run;
+        let name = key.replace('\'', "'\\''");
+        let error =
+            Error::new(Kind::Waiting, format!("`{key}` has to be done by hand: it was registered inside of a step that is not run again"))
+                .code("RB3103")
+                .hint(format!("when it is done: runbook resume {number} --step '{name}=done'"))
+                .hint(format!("to go on without it: runbook resume {number} --step '{name}=skip'"))
+                .hint("call `undo` outside of the step, and a resumed run knows it");
+        self.halt(RunState::NeedsAttention, error)
     }
 
     /// Applies, logs and shows an event; it is durable with the next commit.
@@ -443,7 +708,13 @@ impl<'a> Supervisor<'a> {
             EventKind::Log { .. } => self.log.append(std::slice::from_ref(&event))?,
             _ => {
                 self.log.append(std::slice::from_ref(&event))?;
+                let crashes = self.request.faults.crashes_after(&event.kind);
                 self.pending.push(event);
+                if crashes {
+                    self.commit()?;
+                    self.kill();
+                    faults::die();
+                }
             }
         }
         if self.pending.len() >= BATCH { self.commit() } else { Ok(()) }
@@ -502,6 +773,15 @@ impl<'a> Supervisor<'a> {
             Question::Outbox => {
                 permit("notify", "send", "outbox")?;
                 self.standing()
+            }
+            Question::Doubt { key, error } => {
+                let intent = Intent { key: key.clone(), ..Intent::default() };
+                let past = self.doubtful.remove(&key).unwrap_or(Past { intent, started: now(), effects: Vec::new(), end: End::Open });
+                Err(self.doubt(&past, Some(&error)))
+            }
+            Question::SocketOwners => {
+                self.request.permissions.check(&Access::host("listeners", "localhost", 0))?;
+                serde_json::to_value(socket_owners()).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
             }
             Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
         }
@@ -604,19 +884,25 @@ impl<'a> Supervisor<'a> {
         self.worker.kill();
     }
 
+    /// Leaves nothing of the worker: no process, no file with a secret.
     fn finish_worker(&mut self) -> Option<ExitStatus> {
         self.input = None;
+        let status = self.reap();
+        end_orphans();
+        // A worker that was killed could not remove them.
+        let _ = std::fs::remove_dir_all(self.state.work(self.run.run).join(SECRET_FILES));
+        self.state.drop_work(self.run.run);
+        status
+    }
+
+    fn reap(&mut self) -> Option<ExitStatus> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.worker.0.try_wait() {
-                Ok(Some(status)) => {
-                    end_orphans();
-                    return Some(status);
-                }
+                Ok(Some(status)) => return Some(status),
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_micros(200)),
                 _ => {
                     self.worker.end();
-                    end_orphans();
                     return self.worker.0.try_wait().ok().flatten();
                 }
             }
@@ -633,10 +919,28 @@ impl<'a> Supervisor<'a> {
         let signal = status.and_then(|status| status.signal()).and_then(signal_name);
         let how = signal.map(str::to_owned).unwrap_or_else(|| status.map_or("no status".to_owned(), |status| status.to_string()));
         let error = Error::new(Kind::Limit, format!("the worker crashed: {how}")).code("RB3102");
+        if status.as_ref().is_some_and(was_killed) {
+            return Error::new(Kind::Limit, format!("the worker was killed: {how}"))
+                .code("RB3102")
+                .hint("somebody ended it, or the machine ran out of memory")
+                .hint(format!("it goes on where it stopped with `runbook resume {}`", self.run.run));
+        }
         let reason = last_words.lines().find(|line| line.contains("overflow") || line.contains("memory allocation"));
         match reason {
             Some(reason) => error.hint(self.redactor.text(reason.trim())),
             None => error.hint("a script can only crash its own worker; look for values that nest or grow without end"),
+        }
+    }
+
+    /// How a run stands that ended like this.
+    fn status_of(&self, stopped: Option<StopReason>, error: Option<&Error>) -> RunState {
+        match (stopped.or(self.stopping.filter(|_| error.is_some())), error) {
+            (Some(StopReason::Cancelled), _) => RunState::Cancelled,
+            (Some(StopReason::Time), _) => RunState::TimedOut,
+            (Some(StopReason::Lost), _) => RunState::Interrupted,
+            (Some(StopReason::Halted), _) => RunState::NeedsAttention,
+            (Some(StopReason::Memory), _) | (None, Some(_)) => RunState::Failed,
+            (None, None) => self.run.verdict(),
         }
     }
 
@@ -645,21 +949,28 @@ impl<'a> Supervisor<'a> {
             let text = format!("limit: output: {} bytes of the log were left out", self.log.dropped());
             let event = Event { at: now(), kind: EventKind::Log { step: String::new(), text } };
             watch(&self.run, &event);
+            // The record says that it is not complete, and how the run ended.
+            self.log.make_room();
+            self.log.append(std::slice::from_ref(&event))?;
         }
-        let status = match (stopped.or(self.stopping.filter(|_| error.is_some())), &error) {
-            (Some(StopReason::Cancelled), _) => RunState::Cancelled,
-            (Some(StopReason::Time), _) => RunState::TimedOut,
-            (Some(StopReason::Lost), _) => RunState::Interrupted,
-            (Some(StopReason::Memory), _) | (None, Some(_)) => RunState::Failed,
-            (None, None) => self.run.verdict(),
+        let missed = if error.is_none() { self.journal.ended("", true) } else { None };
+        let missed = missed.filter(|_| self.compensation.is_none()).map(|key| self.diverged(&key, "the script ended without it"));
+        let (status, error) = match (self.halted.take(), self.compensation.take()) {
+            (Some((status, error)), _) => (status, Some(error)),
+            (None, Some(compensation)) => (compensation.status, Some(compensation.error)),
+            (None, None) => (self.status_of(stopped, error.as_ref()), error.or(missed)),
         };
         let exit_code = match status {
             RunState::Succeeded => 0,
             RunState::Warning => 3,
             RunState::Cancelled => self.cancelled.unwrap_or(130),
             RunState::TimedOut => 124,
-            RunState::Interrupted => 8,
-            _ => error.as_ref().map_or(1, |error| if error.kind == Kind::Bug { 70 } else { 1 }),
+            RunState::NeedsAttention => 5,
+            _ => match error.as_ref().map(|error| error.kind) {
+                Some(Kind::Bug) => 70,
+                Some(Kind::Store) => 8,
+                _ => 1,
+            },
         };
         self.event(EventKind::Ended { status, exit_code, error }, watch)?;
         self.commit()
@@ -675,6 +986,32 @@ fn locked(name: &str, holder: &str, owner: Option<&Owner>, when: WhenLocked) -> 
         WhenLocked::Wait(_) => error.hint(format!("see what it does: `runbook logs {run} -f`")),
         WhenLocked::Replace => error.hint(format!("it still cleans up; at once: `runbook cancel {run} --now`")),
     }
+}
+
+/// Who holds a lock, for people.
+fn holder(owner: Option<&Owner>) -> String {
+    owner.map_or_else(|| "a run that is just starting".to_owned(), |owner| owner.in_words(now()))
+}
+
+/// Takes the lock a run asks for, if it is free.
+fn take(state: &StateDir, request: &Request) -> Result<Taken> {
+    match &request.lock {
+        Some(wanted) => Lock::take(state, &wanted.name),
+        None => Ok(Taken::Above),
+    }
+}
+
+/// The lines that were logged outside of steps.
+fn said(state: &StateDir, number: u64) -> Result<HashMap<String, u32>> {
+    let mut said = HashMap::new();
+    for line in Log::at(&state.run(number)).lines(1, u64::MAX)? {
+        if let EventKind::Log { step, text } = line.event.kind
+            && step.is_empty()
+        {
+            *said.entry(text).or_default() += 1;
+        }
+    }
+    Ok(said)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the supervisor stamps events; it is the clock of the journal")]
@@ -765,6 +1102,12 @@ fn read_last_words(stderr: ChildStderr) -> std::thread::JoinHandle<String> {
         let _ = std::io::copy(&mut stderr, &mut std::io::sink());
         String::from_utf8_lossy(&words).into_owned()
     })
+}
+
+/// Whether somebody else ended a process, which says nothing about the script.
+fn was_killed(status: &ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    matches!(status.signal(), Some(9 | 15))
 }
 
 fn signal_name(signal: i32) -> Option<&'static str> {

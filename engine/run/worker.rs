@@ -1,7 +1,7 @@
 //! The worker: evaluates one script and has its effects. It reads no file of the project, no
 //! environment and no argument; what it may know comes over its standard input.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Stdin, Stdout};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use rhai::Engine;
 use rustix::process::{Resource, Rlimit, Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setrlimit};
+use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::sandbox::{Grants, Sandbox};
 use crate::host::{Answer, Ctx, Gate, Question, Recorder, Stop, StopReason, kill_descendants};
-use crate::model::{EventKind, Intent, Outcome};
-use crate::run::process::resident;
+use crate::model::{Effect, EventKind, Intent, Outcome};
+use crate::run::process::{hide, resident};
 use crate::run::protocol::{FromWorker, Job, Limits, Reply, ToWorker, receive, send};
-use crate::script::{Given, Language, Script, check_params, compensations, evaluate};
+use crate::script::{Compensation, Given, Language, Script, check_params, compensations, evaluate};
 
 /// What the deepest script within the limits needs, with a wide margin: values nest too, and comparing
 /// or dropping one recurses. Virtual until touched.
@@ -41,14 +43,24 @@ pub fn main() -> u8 {
         }
     };
     confine(job.limits);
+    let grants =
+        Grants { run: job.run.clone(), system: job.system.clone(), permissions: job.permissions.clone(), protected: job.protected.clone() };
+    let sandbox = match Sandbox::enter(job.limits.sandbox, grants) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            // Nobody may be there to hear it.
+            let _ = Line::default().say(&FromWorker::Over { error: Some(error), stopped: None });
+            return 70;
+        }
+    };
     let stop = Arc::new(Stop::new(job.limits.time.map(|time| time.0)));
-    let line = Arc::new(Line::default());
+    let line = Arc::new(Line { room: AtomicU64::new(job.limits.output.0), ..Line::default() });
     listen(input, line.clone(), stop.clone());
     watch_memory(job.limits, stop.clone());
     let script_line = line.clone();
     let thread = std::thread::Builder::new().name("script".to_owned()).stack_size(STACK).spawn(move || {
         // The values of a script are dropped here, on the large stack.
-        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| work(job, &script_line, &stop)));
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| work(job, sandbox, &script_line, &stop)));
         ended.unwrap_or_else(|_| (Some(Error::new(Kind::Bug, "the worker panicked").hint("please report it with the runbook")), None))
     });
     let (error, stopped) = match thread.map(std::thread::JoinHandle::join) {
@@ -56,6 +68,11 @@ pub fn main() -> u8 {
         _ => (Some(Error::new(Kind::Limit, "limit: memory: no thread for the script")), None),
     };
     kill_descendants(std::process::id());
+    let left_out = line.left_out.load(Ordering::Relaxed);
+    if left_out > 0 {
+        // If nobody hears it, nobody hears the end either.
+        let _ = line.say(&FromWorker::LeftOut(left_out));
+    }
     match line.say(&FromWorker::Over { error, stopped }) {
         Ok(()) => 0,
         Err(_) => 70,
@@ -65,12 +82,13 @@ pub fn main() -> u8 {
 /// What the process may use, and what ends it with its supervisor. What the kernel refuses is the
 /// supervisor's to enforce from outside.
 fn confine(limits: Limits) {
+    hide();
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let _ = set_child_subreaper(Some(getpid()));
     let cap = |resource: Resource, most: u64| {
         let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     };
-    cap(Resource::Core, 0);
+    cap(Resource::Nofile, limits.files);
     // Stacks and arenas are reserved, not used: room for them beyond the limit. It stops a single
     // allocation that nothing else could see coming.
     if !cfg!(debug_assertions) {
@@ -78,7 +96,7 @@ fn confine(limits: Limits) {
     }
 }
 
-fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<StopReason>) {
+fn work(job: Job, sandbox: Arc<Sandbox>, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<StopReason>) {
     let grace = job.limits.grace;
     let modules = job.modules;
     let script = match Script::read(&job.name, &job.path, &job.text, |path| modules.get(path).cloned()) {
@@ -87,31 +105,33 @@ fn work(job: Job, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<
     };
     let given = job.params.into_iter().map(|(name, value)| (name, Given::Value(value))).collect();
     let system = crate::model::System { name: job.system_name, ..job.system };
+    line.remember(job.recalled);
     let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, line.clone(), stop.clone());
     ctx.protect(job.protected);
+    ctx.confine(sandbox);
     let engine = match check_params(&script.header, &given) {
         Ok((_, params)) => Language::shared().engine(&ctx, &script, &params),
         Err(error) => return (Some(error), None),
     };
     let result = evaluate(&engine, &script);
     let stopped = if result.is_err() { stop.reason() } else { None };
-    match result {
-        Ok(()) => (None, None),
-        Err(error) => {
-            take_back(&ctx, &engine, line, stop, grace.0);
-            (Some(error), stopped)
+    let error = result.err();
+    if (error.is_some() || job.takes_back) && !matches!(stopped, Some(StopReason::Halted | StopReason::Lost)) {
+        let undo = compensations(&ctx);
+        let keys = undo.iter().map(|compensation| compensation.key.clone()).collect();
+        let ended = error.clone();
+        let asked = line.request(|id| FromWorker::CleaningUp { id, undo: keys, error: ended, stopped });
+        if let Ok(Reply::TakeBack(keys)) = asked {
+            take_back(&keys, &undo, &engine, stop, grace.0);
         }
     }
+    (error, stopped)
 }
 
-/// Runs the compensations, the last registered first. One that fails is recorded, and the next one runs.
-fn take_back(ctx: &Ctx, engine: &Engine, line: &Line, stop: &Stop, grace: Duration) {
-    let compensations = compensations(ctx);
-    if compensations.is_empty() || line.say(&FromWorker::CleaningUp).is_err() {
-        return;
-    }
+/// Runs the compensations in the order of these keys. One that fails is recorded, and the next one runs.
+fn take_back(keys: &[String], undo: &[Compensation], engine: &Engine, stop: &Stop, grace: Duration) {
     stop.begin_cleanup(grace);
-    for compensation in compensations {
+    for compensation in keys.iter().filter_map(|key| undo.iter().find(|compensation| compensation.key == *key)) {
         let done = compensation.run(engine);
         if done.is_err() && stop.reason().is_some() {
             return;
@@ -123,8 +143,12 @@ fn take_back(ctx: &Ctx, engine: &Engine, line: &Line, stop: &Stop, grace: Durati
 #[derive(Debug, Default)]
 struct Line {
     next: AtomicU64,
+    /// How much more output the log may take.
+    room: AtomicU64,
+    left_out: AtomicU64,
     out: Mutex<Option<Stdout>>,
     waiting: Mutex<HashMap<u64, Sender<Result<Reply>>>>,
+    recalled: Mutex<BTreeMap<String, Value>>,
 }
 
 impl Line {
@@ -149,6 +173,10 @@ impl Line {
         }
     }
 
+    fn remember(&self, recalled: BTreeMap<String, Value>) {
+        *self.recalled.lock().unwrap_or_else(PoisonError::into_inner) = recalled;
+    }
+
     fn hang_up(&self) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -169,7 +197,28 @@ impl Recorder for Line {
         }
     }
 
+    fn effect(&self, key: &str, effect: Effect) -> Result<()> {
+        match self.request(|id| FromWorker::Effect { id, key: key.to_owned(), effect })? {
+            Reply::Recorded => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn recall(&self, key: &str) -> Option<Value> {
+        self.recalled.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+    }
+
     fn tell(&self, event: EventKind) -> Result<()> {
+        if let EventKind::Log { text, .. } = &event {
+            let length = text.len() as u64;
+            // A flood ends here, not in the supervisor, which has others to follow.
+            let room = self.room.load(Ordering::Relaxed);
+            if length > room {
+                self.left_out.fetch_add(length, Ordering::Relaxed);
+                return Ok(());
+            }
+            self.room.store(room - length, Ordering::Relaxed);
+        }
         self.say(&FromWorker::Tell(event))
     }
 

@@ -227,6 +227,14 @@ pub const CODES: &[Code] = &[
         "try { log(\"a\"); } catch (e) { log(e.message); throw; }",
     ),
     code(
+        "RB1117",
+        "a text in backticks has a backslash escape",
+        "In backticks a backslash is a backslash: `\\n` prints as the two signs it is. Texts in double quotes know `\\n`, `\\t` and `\\r`; texts in \
+         backticks go over several lines as they are written. A text with other backslashes is taken for a pattern and not looked at.",
+        "log(`one\\ntwo`);",
+        "log(\"one\\ntwo\");",
+    ),
+    code(
         "RB1120",
         "a step changes an outer variable",
         "When a run is resumed, the steps that are done are not run again: their values come from the journal, and changes of outer variables would be \
@@ -341,6 +349,30 @@ pub const CODES: &[Code] = &[
         "the worker crashed",
         "The process that ran the script died without a word, mostly because a value grew without end or the machine ran out of memory. What was \
          recorded until then is kept, and the run can be resumed.",
+        "",
+        "",
+    ),
+    code(
+        "RB3103",
+        "a step is in doubt",
+        "The run was interrupted in the middle of an effect, and the step says nothing about what then holds. Look whether it was done, and say so \
+         with `runbook resume RUN --step KEY=done`, `redo` or `skip`. A step that declares `idempotent` or `verify` is never in doubt.",
+        "",
+        "",
+    ),
+    code(
+        "RB3104",
+        "a resumed run took another way",
+        "The script asked for other steps than the record has, mostly since it decides by something it reads outside of a step. Nothing was done. \
+         Read what decides in a step, so that its answer is recorded; this run can only be started anew with `runbook retry`.",
+        "",
+        "",
+    ),
+    code(
+        "RB3105",
+        "a step is not what it declares",
+        "`--repeat-steps` ran a step twice, or asked its `verify` after it was done. An `idempotent` step has to give the same both times, and \
+         `verify` must say that it was done.",
         "",
         "",
     ),

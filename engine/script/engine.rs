@@ -6,6 +6,7 @@ use rhai::packages::{Package, StandardPackage};
 use rhai::{Dynamic, Engine, EvalAltResult, Map, Module, OptimizationLevel, Scope, Shared};
 
 use crate::error::Result;
+use crate::host::argument::WrittenOptions;
 use crate::host::{Ctx, HostModule, OutOfTime, modules, value};
 use crate::model::EventKind;
 use crate::script::{Script, Sources, diagnose, language, resolver};
@@ -68,7 +69,9 @@ impl Language {
         let mut engine = self.bare();
         engine.register_static_module("params", constants(params.iter().map(|(name, value)| (name.to_string(), value.clone()))).into());
         engine.register_static_module("system", system_module(ctx).into());
-        engine.set_module_resolver(resolver::Modules::new(script.modules.clone()));
+        let written = ctx.state::<WrittenOptions>();
+        written.read(&script.ast);
+        engine.set_module_resolver(resolver::Modules::new(script.modules.clone(), written));
         let run = ctx.clone();
         engine.on_progress(move |_| {
             if let Some(reason) = run.stop().reason() {

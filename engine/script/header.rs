@@ -6,8 +6,8 @@ use rhai::{AST, Expr, FnCallExpr, Position, Stmt};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Place, Result};
-use crate::host::{list_in_words, nearest};
 use crate::model::{Header, ParamType, lock_name};
+use crate::words;
 
 /// The header and the place of each of its keys.
 pub(super) fn read(ast: &AST, path: &str) -> Result<(Header, BTreeMap<String, Place>)> {
@@ -108,9 +108,9 @@ fn wrong_key(error: &serde_path_to_error::Error<serde_json::Error>, places: &BTr
     };
     let at = places.get(&key).cloned().unwrap_or(whole);
     let error = match unknown {
-        Some(name) => Error::new(Kind::Script, format!("unknown key `{name}` in the header")).hint(match nearest(name, &known) {
+        Some(name) => Error::new(Kind::Script, format!("unknown key `{name}` in the header")).hint(match words::nearest(name, &known) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the keys are {}", list_in_words(&known)),
+            None => format!("the keys are {}", words::list(&known)),
         }),
         None => Error::new(Kind::Script, format!("`{key}` in the header: {text}")),
     };

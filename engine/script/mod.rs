@@ -28,6 +28,7 @@ pub use resolver::{STDLIB, imports, stdlib};
 
 use crate::error::{Error, Kind, Place, Result};
 use crate::model::{Header, Module};
+use crate::words;
 
 /// The longest script, in bytes: compiling is quadratic in places, and nothing can interrupt it.
 pub const MAX_SOURCE: usize = 64 * 1024;
@@ -86,7 +87,7 @@ impl Script {
 
 /// SHA-256 of a text, in hex.
 pub fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    words::hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// Compiles a text within all limits.

@@ -7,8 +7,9 @@ use rhai::{Dynamic, Map};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Secret, list_in_words, nearest, value};
+use crate::host::{Secret, value};
 use crate::model::{Header, Param, ParamType, Size, Span};
+use crate::words;
 
 /// What a caller gave for a parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +29,7 @@ pub fn check_params(header: &Header, given: &BTreeMap<String, Given>) -> Result<
     let mut problems = Vec::new();
     let known: Vec<String> = header.params.keys().cloned().collect();
     for name in given.keys().filter(|name| !header.params.contains_key(*name)) {
-        let near = nearest(name, &known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        let near = words::nearest(name, &known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         problems.push(format!("unknown parameter `{name}`{near}"));
     }
     let mut plain = BTreeMap::new();
@@ -52,7 +53,7 @@ pub fn check_params(header: &Header, given: &BTreeMap<String, Given>) -> Result<
     }
     let mut error = Error::new(Kind::Usage, problems.join("; ")).code("RB2001");
     if !known.is_empty() {
-        error = error.hint(format!("the parameters are {}", list_in_words(&known)));
+        error = error.hint(format!("the parameters are {}", words::list(&known)));
     }
     Err(error)
 }
@@ -146,8 +147,8 @@ fn one_of(name: &str, param: &Param, text: &str) -> Result<()> {
     if param.of.iter().any(|allowed| allowed == text) {
         return Ok(());
     }
-    let near = nearest(text, &param.of).map_or(String::new(), |near| format!(", did you mean `{near}`?"));
-    Err(Error::new(Kind::Usage, format!("parameter `{name}`: `{text}` is not one of {}{near}", list_in_words(&param.of))))
+    let near = words::nearest(text, &param.of).map_or(String::new(), |near| format!(", did you mean `{near}`?"));
+    Err(Error::new(Kind::Usage, format!("parameter `{name}`: `{text}` is not one of {}{near}", words::list(&param.of))))
 }
 
 fn check_range(name: &str, param: &Param, value: &Value) -> Result<()> {

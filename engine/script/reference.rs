@@ -7,7 +7,7 @@ use rhai::{Engine, FnAccess, FuncInfo};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{self, Function, FunctionKind, NeedObject, nearest};
+use crate::host::{self, Function, FunctionKind, Need, NeedObject};
 use crate::script::{Language, STDLIB, compile, language};
 
 /// A namespace of functions.
@@ -43,7 +43,7 @@ pub struct FunctionEntry {
     /// `pure`, `read` or `effect`; nothing for the stdlib, whose functions are scripts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
-    /// The permission it needs, as a header asks for it.
+    /// The permissions it needs, as a header asks for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub need: Option<String>,
     /// What a plan shows of it.
@@ -138,10 +138,9 @@ pub fn look_up(modules: &[ModuleEntry], name: &str) -> Result<Vec<ModuleEntry>> 
         .collect();
     let shorts: Vec<String> = names.iter().filter_map(|name| Some(name.split_once("::")?.1.to_owned())).collect();
     let error = Error::new(Kind::Usage, format!("there is no function or module `{name}`"));
-    Err(match nearest(name, names.iter().chain(&shorts)) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("`runbook docs` lists them; `runbook docs --search {name}` looks into the manuals")),
-    })
+    Err(error.suggest_or(name, names.iter().chain(&shorts), || {
+        format!("`runbook docs` lists them; `runbook docs --search {name}` looks into the manuals")
+    }))
 }
 
 /// The functions whose name or manual has this word.
@@ -211,14 +210,19 @@ fn entry(module: Option<&str>, name: &str, declared: Option<&Function>, mut form
 }
 
 fn need(function: &Function) -> Option<String> {
-    let need = function.need.as_ref()?;
+    let needs: Vec<String> = function.all_needs().map(need_in_words).collect();
+    let joint = if function.one_is_enough { " or " } else { " and " };
+    (!needs.is_empty()).then(|| needs.join(joint))
+}
+
+fn need_in_words(need: &Need) -> String {
     let object = match need.object {
         NeedObject::Fixed(object) => object.to_owned(),
         NeedObject::Argument(0) => "its first argument".to_owned(),
         NeedObject::Argument(1) => "its second argument".to_owned(),
         NeedObject::Argument(place) => format!("its argument {}", place + 1),
     };
-    Some(format!("{}: {} {object}", need.section, need.verb))
+    format!("{}: {} {object}", need.section, need.verb)
 }
 
 /// Serde names every key when it meets one it does not know.

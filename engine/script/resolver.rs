@@ -1,12 +1,12 @@
 //! Imports: the stdlib in the binary, and modules beside the runbook. Nothing else can be imported.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rhai::{AST, ASTNode, Engine, EvalAltResult, Expr, Module, ModuleResolver, Position, Scope, Shared, Stmt};
 
 use crate::error::{Error, Kind, Place, Result};
-use crate::host::nearest;
+use crate::host::argument::WrittenOptions;
 use crate::script::compile;
 
 /// The modules of the stdlib: import path and text.
@@ -85,12 +85,10 @@ fn follow(
             continue;
         }
         let text = stdlib(&path).map(str::to_owned).or_else(|| find(&path)).ok_or_else(|| {
-            let names: Vec<String> = STDLIB.iter().map(|(name, _)| (*name).to_owned()).collect();
             let error = Error::new(Kind::Script, format!("there is no module `{path}`")).at(place).code("RB1008");
-            match nearest(&path, &names) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("a module of your own is `{path}.rhai` in the runbook directory")),
-            }
+            error.suggest_or(&path, STDLIB.iter().map(|(name, _)| *name), || {
+                format!("a module of your own is `{path}.rhai` in the runbook directory")
+            })
         })?;
         let module = compile(&path, &text)?;
         modules.insert(path.clone(), text);
@@ -105,11 +103,12 @@ fn follow(
 pub(super) struct Modules {
     texts: BTreeMap<String, String>,
     made: Mutex<BTreeMap<String, Shared<Module>>>,
+    written: Arc<WrittenOptions>,
 }
 
 impl Modules {
-    pub(super) fn new(texts: BTreeMap<String, String>) -> Self {
-        Self { texts, made: Mutex::default() }
+    pub(super) fn new(texts: BTreeMap<String, String>, written: Arc<WrittenOptions>) -> Self {
+        Self { texts, made: Mutex::default(), written }
     }
 }
 
@@ -129,6 +128,7 @@ impl ModuleResolver for Modules {
         };
         let mut ast = engine.compile(text).map_err(|error| EvalAltResult::ErrorInModule(path.to_owned(), error.into(), position))?;
         ast.set_source(path);
+        self.written.read(&ast);
         let module = Module::eval_ast_as_new(Scope::new(), &ast, engine)
             .map_err(|error| EvalAltResult::ErrorInModule(path.to_owned(), error, position))?;
         let module: Shared<Module> = module.into();

@@ -29,6 +29,7 @@ fn run(runbook: &str) -> Run {
         exit_code: None,
         trigger: Trigger::Command,
         by: "maya".to_owned(),
+        attempt: 1,
         started: start(),
         ended: None,
         duration_ms: 0,
@@ -82,6 +83,7 @@ fn a_run_is_what_its_events_tell() {
         let effect = Effect::new("fs::write", "/srv/x", "write /srv/x");
         let check = Check {
             name: "c".into(),
+            key: String::new(),
             level: Level::Warning,
             detail: String::new(),
             value: Some(1.0),
@@ -118,6 +120,70 @@ fn nothing_follows_the_end() {
     });
 }
 
+fn resumed() -> EventKind {
+    EventKind::Resumed { by: "maya".into(), decisions: Vec::new() }
+}
+
+#[test]
+fn a_run_is_taken_over_once_and_only_when_it_is_over() {
+    with_each_store(|store| {
+        let new = run("again");
+        store.create(&new, &[], US).unwrap();
+        store.append(new.id, &[at(1, intent("a"))]).unwrap();
+        let them = ProcessId { pid: 43, started: 8 };
+        assert_eq!(store.take_over(new.id, them, &at(2, resumed())).unwrap_err().kind, Kind::Conflict);
+        store.append(new.id, &[at(3, ended(RunState::Interrupted))]).unwrap();
+        assert_eq!(store.run(new.id).unwrap().steps[0].status, StepState::Interrupted);
+        store.take_over(new.id, them, &at(4, resumed())).unwrap();
+        assert_eq!(store.take_over(new.id, US, &at(5, resumed())).unwrap_err().kind, Kind::Conflict);
+        let read = store.run(new.id).unwrap();
+        assert_eq!((read.status, read.attempt, read.ended), (RunState::Running, 2, None));
+        let line = &store.list(&Filter { states: vec![RunState::Running], ..Filter::default() }).unwrap()[0];
+        assert_eq!((line.supervisor, line.ended), (Some(them), None));
+        assert_eq!(store.events(new.id).unwrap().len(), 3);
+    });
+}
+
+#[test]
+fn what_succeeded_is_not_resumed() {
+    with_each_store(|store| {
+        let new = run("fine");
+        store.create(&new, &[], US).unwrap();
+        store.append(new.id, &[at(1, ended(RunState::Succeeded))]).unwrap();
+        store.take_over(new.id, US, &at(2, resumed())).unwrap_err();
+        assert_eq!(store.run(new.id).unwrap().status, RunState::Succeeded);
+    });
+}
+
+#[test]
+fn only_what_its_own_process_left_is_abandoned() {
+    with_each_store(|store| {
+        let new = run("left");
+        store.create(&new, &[], US).unwrap();
+        let gone = at(1, ended(RunState::Interrupted));
+        assert!(!store.abandon(new.id, ProcessId { pid: 42, started: 8 }, &gone).unwrap(), "another process has its number");
+        assert!(store.abandon(new.id, US, &gone).unwrap());
+        assert!(!store.abandon(new.id, US, &gone).unwrap(), "it is over already");
+        assert_eq!(store.run(new.id).unwrap().status, RunState::Interrupted);
+    });
+}
+
+#[test]
+fn a_store_of_format_1_opens_and_its_runs_can_be_resumed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("runbook.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(include_str!("fixtures/format-1.sql")).unwrap();
+    let store = Sqlite::open(&path).unwrap();
+    assert_eq!(store.health().unwrap().format, 2);
+    let runs = store.list(&Filter::default()).unwrap();
+    assert_eq!(runs.iter().map(|run| run.status).collect::<Vec<_>>(), [RunState::Running, RunState::Failed, RunState::Succeeded]);
+    let failed = store.run(runs[1].id).unwrap();
+    assert_eq!((failed.attempt, failed.steps.len(), failed.steps[0].status), (1, 2, StepState::Succeeded));
+    store.take_over(failed.id, US, &Event { at: failed.ended.unwrap(), kind: resumed() }).unwrap();
+    assert_eq!(store.modules(failed.id).unwrap().len(), 1);
+    assert!(store.run(runs[0].id).unwrap().steps[0].status == StepState::Running);
+}
+
 #[test]
 fn unknown_runs_are_not_found() {
     with_each_store(|store| {
@@ -143,6 +209,9 @@ fn runs_are_listed_newest_first_and_filtered() {
         assert_eq!(find(store, "#1").unwrap().run, 1);
         let id = store.list(&Filter::default()).unwrap()[0].id.to_string();
         assert_eq!(find(store, &id).unwrap().run, 3);
+        assert_eq!(find(store, &id[..id.len() - 1]).unwrap().run, 3);
+        // Too short to stand for an identity, whatever begins like this.
+        assert!(find(store, "0a").unwrap_err().message.starts_with("there is no run"));
         assert_eq!(find(store, "99").unwrap_err().kind, Kind::Usage);
     });
 }

@@ -39,7 +39,7 @@ impl Log {
         Self { path: directory.join("log.jsonl"), text: None, index: None, size: 0, limit: 0, dropped: 0 }
     }
 
-    /// Makes the log of a new run. It takes `limit` bytes at most.
+    /// Opens the log of a run for writing, and makes it when it is new. It takes `limit` bytes at most.
     ///
     /// # Errors
     ///
@@ -52,6 +52,19 @@ impl Log {
             Ok((open("log.jsonl")?, open("log.index")?))
         };
         let (text, index) = make().map_err(|error| failed(&log.path, &error))?;
+        // A resumed run goes on where its log ends; a line that was torn would swallow the next one.
+        let mend = || -> std::io::Result<u64> {
+            let size = text.metadata()?.len();
+            let mut last = [b'\n'];
+            if size > 0 {
+                std::os::unix::fs::FileExt::read_exact_at(&File::open(directory.join("log.jsonl"))?, &mut last, size - 1)?;
+            }
+            if last == *b"\n" {
+                return Ok(size);
+            }
+            (&text).write_all(b"\n").map(|()| size + 1)
+        };
+        log.size = mend().map_err(|error| failed(&log.path, &error))?;
         log.text = Some(text);
         log.index = Some(index);
         log.limit = limit;
@@ -82,6 +95,16 @@ impl Log {
             lines.extend_from_slice(&line);
         }
         text.write_all(&lines).and_then(|()| index.write_all(&places)).map_err(|error| failed(&self.path, &error))
+    }
+
+    /// Counts bytes that were left out before they came here.
+    pub fn leave_out(&mut self, bytes: u64) {
+        self.dropped += bytes;
+    }
+
+    /// Lets the last lines in, which say how it ended and that others are missing.
+    pub fn make_room(&mut self) {
+        self.limit = u64::MAX;
     }
 
     /// How many bytes were over the limit.

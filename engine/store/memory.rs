@@ -26,6 +26,7 @@ struct Inner {
 #[derive(Debug)]
 struct Recorded {
     run: Run,
+    events: Vec<Event>,
     modules: Vec<Module>,
     supervisor: ProcessId,
     last: Timestamp,
@@ -49,25 +50,36 @@ impl Store for Memory {
         }
         let number = inner.runs.len() as u64 + 1;
         let run = Run { run: number, ..run.clone() };
-        inner.runs.push(Recorded { last: run.started, run, modules: modules.to_vec(), supervisor });
+        inner.runs.push(Recorded { last: run.started, run, events: Vec::new(), modules: modules.to_vec(), supervisor });
         Ok(number)
     }
 
     fn append(&self, id: RunId, events: &[Event]) -> Result<()> {
+        self.lock().recorded(id)?.append(events)
+    }
+
+    fn take_over(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<()> {
         let mut inner = self.lock();
-        let recorded = inner.runs.iter_mut().find(|recorded| recorded.run.id == id).ok_or_else(|| missing(id))?;
-        let mut run = recorded.run.clone();
-        let mut last = recorded.last;
-        for event in events {
-            if event.at < last {
-                return Err(Error::new(Kind::Bug, format!("event `{}` goes back in time", event.kind.name())));
-            }
-            last = event.at;
-            run.apply(event)?;
+        let recorded = inner.recorded(id)?;
+        if !recorded.run.status.is_over() {
+            return Err(crate::store::watched(recorded.run.run));
         }
-        recorded.run = run;
-        recorded.last = last;
+        recorded.append(std::slice::from_ref(event))?;
+        recorded.supervisor = supervisor;
         Ok(())
+    }
+
+    fn abandon(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<bool> {
+        let mut inner = self.lock();
+        let recorded = inner.recorded(id)?;
+        if recorded.run.status.is_over() || recorded.supervisor != supervisor {
+            return Ok(false);
+        }
+        recorded.append(std::slice::from_ref(event)).map(|()| true)
+    }
+
+    fn events(&self, id: RunId) -> Result<Vec<Event>> {
+        self.lock().recorded(id).map(|recorded| recorded.events.clone())
     }
 
     fn run(&self, id: RunId) -> Result<Run> {
@@ -81,7 +93,9 @@ impl Store for Memory {
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         let inner = self.lock();
         let wanted = |run: &Run| {
-            filter.runbook.as_ref().is_none_or(|name| *name == run.runbook)
+            filter.number.is_none_or(|number| number == run.run)
+                && filter.id.as_ref().is_none_or(|beginning| run.id.to_string().starts_with(beginning))
+                && filter.runbook.as_ref().is_none_or(|name| *name == run.runbook)
                 && filter.system.as_ref().is_none_or(|name| Some(name) == run.system.as_ref())
                 && (filter.states.is_empty() || filter.states.contains(&run.status))
                 && filter.since.is_none_or(|since| run.started >= since)
@@ -170,7 +184,29 @@ impl Store for Memory {
     }
 }
 
+impl Recorded {
+    fn append(&mut self, events: &[Event]) -> Result<()> {
+        let mut run = self.run.clone();
+        let mut last = self.last;
+        for event in events {
+            if event.at < last {
+                return Err(Error::new(Kind::Bug, format!("event `{}` goes back in time", event.kind.name())));
+            }
+            last = event.at;
+            run.apply(event)?;
+        }
+        self.run = run;
+        self.last = last;
+        self.events.extend_from_slice(events);
+        Ok(())
+    }
+}
+
 impl Inner {
+    fn recorded(&mut self, id: RunId) -> Result<&mut Recorded> {
+        self.runs.iter_mut().find(|recorded| recorded.run.id == id).ok_or_else(|| missing(id))
+    }
+
     fn in_order(&self, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {
         let mut found: Vec<Parcel> = self.parcels.iter().filter(|parcel| wanted(parcel)).cloned().collect();
         found.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));

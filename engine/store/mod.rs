@@ -25,6 +25,7 @@ pub use vault::{Keys, Vault, is_name, keep_keys};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
+use crate::words;
 
 /// Where a process stands, so that a dead one is not taken for a living one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +61,7 @@ pub struct Summary {
     pub ended: Option<Timestamp>,
     /// From start to end; 0 while it runs.
     pub duration_ms: u64,
-    /// How many effects it had.
+    /// How much it changed.
     pub changes: u64,
     /// The worst answer of its checks.
     pub level: Level,
@@ -74,6 +75,10 @@ pub struct Summary {
 /// Which runs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// Only the run of this number.
+    pub number: Option<u64>,
+    /// Only those whose identity begins like this.
+    pub id: Option<String>,
     /// Only of this runbook.
     pub runbook: Option<String>,
     /// Only for this system.
@@ -102,6 +107,29 @@ pub trait Store: Send + Sync {
     ///
     /// `store`, or `bug` for an event that can not follow; nothing was appended then.
     fn append(&self, id: RunId, events: &[Event]) -> Result<()>;
+
+    /// Makes `supervisor` the process of a run that is over, with the event that says so. When it
+    /// returns, this process alone writes the run.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` when the run is not over, or another process was faster; `store`. Nothing changed then.
+    fn take_over(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<()>;
+
+    /// Records the end of a run whose process vanished, and returns whether it did: it does not when
+    /// the run is over, or another process than `supervisor` watches over it by now.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`, or `store`; nothing was recorded then.
+    fn abandon(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<bool>;
+
+    /// The events of a run, in order.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`, or `store`.
+    fn events(&self, id: RunId) -> Result<Vec<Event>>;
 
     /// A run as its events tell it.
     ///
@@ -224,6 +252,9 @@ pub struct Tally {
     pub last_tried: Vec<Parcel>,
 }
 
+/// The shortest beginning of a UUID that may stand for it; what is shorter is a number.
+const SHORTEST_ID: usize = 8;
+
 /// The run a reference means: `12`, `#12`, `last`, `last:NAME`, or the beginning of a UUID.
 ///
 /// # Errors
@@ -236,12 +267,15 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
         let runbook = bare.strip_prefix("last:").map(str::to_owned);
         return store.list(&Filter { runbook, limit: 1, ..Filter::default() })?.pop().ok_or_else(missing);
     }
-    let number = bare.parse::<u64>().ok();
-    let mut found: Vec<Summary> = store
-        .list(&Filter::default())?
-        .into_iter()
-        .filter(|run| number == Some(run.run) || bare.len() >= 8 && run.id.to_string().starts_with(bare))
-        .collect();
+    if let Ok(number) = bare.parse()
+        && let Some(run) = store.list(&Filter { number: Some(number), ..Filter::default() })?.pop()
+    {
+        return Ok(run);
+    }
+    if bare.len() < SHORTEST_ID {
+        return Err(missing());
+    }
+    let mut found = store.list(&Filter { id: Some(bare.to_owned()), limit: 2, ..Filter::default() })?;
     match found.len() {
         1 => found.pop().ok_or_else(missing),
         0 => Err(missing()),
@@ -259,34 +293,32 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// The state directory at this path; made with mode 0700 when it is not there.
+    /// The state directory at this path, made when it is not there. It is its owner's alone.
     ///
     /// # Errors
     ///
-    /// `store`, when it can not be made, or others can read it.
+    /// `config` with the fix, when others can get at it, it belongs to somebody else or can not be made.
     pub fn open(root: &Path) -> Result<Self> {
         use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-        let failed = |error: &std::io::Error| {
-            Error::because(Kind::Store, format_args!("the state directory `{}` can not be made", root.display()), error)
+        let shown = root.display();
+        let failed = |error: std::io::Error| {
+            Error::because(Kind::Config, format_args!("no state directory at `{shown}`"), &error)
                 .hint("choose another one with RUNBOOK_STATE_DIR")
         };
-        if !root.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|error| failed(&error))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed)?;
+        let found = std::fs::metadata(root).map_err(failed)?;
+        let mode = found.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(Error::new(Kind::Config, format!("others can get at the state directory `{shown}` (mode {mode:04o})"))
+                .hint(format!("`chmod 700 {shown}`; in a unit file, `StateDirectoryMode=0700`")));
         }
-        let found = std::fs::metadata(root).map_err(|error| failed(&error))?;
-        if !found.is_dir() {
-            return Err(Error::new(Kind::Store, format!("the state directory `{}` is no directory", root.display())));
-        }
-        if found.mode() & 0o077 != 0 {
+        let me = rustix::process::geteuid().as_raw();
+        if found.uid() != me {
             return Err(Error::new(
-                Kind::Store,
-                format!("the state directory `{}` can be read by others (mode {:o})", root.display(), found.mode() & 0o777),
+                Kind::Config,
+                format!("the state directory `{shown}` belongs to user {}, not to user {me}", found.uid()),
             )
-            .hint(format!("chmod 700 {}", root.display())));
-        }
-        if found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(Error::new(Kind::Store, format!("the state directory `{}` belongs to another user", root.display()))
-                .hint("choose another one with RUNBOOK_STATE_DIR"));
+            .hint("choose another one with RUNBOOK_STATE_DIR"));
         }
         Ok(Self { root: root.to_owned() })
     }
@@ -306,6 +338,29 @@ impl StateDir {
         self.root.join("runs").join(number.to_string())
     }
 
+    /// The directory in which programs of a run keep their files, apart from what is recorded of it.
+    pub fn work(&self, number: u64) -> PathBuf {
+        self.run(number).join("work")
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it can not be made.
+    pub fn make_work(&self, number: u64) -> Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        let work = self.work(number);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&work);
+        made.map_err(|error| Error::because(Kind::Store, format_args!("`{}` can not be made", work.display()), &error))
+    }
+
+    /// Removes it when nothing was left in it.
+    pub fn drop_work(&self, number: u64) {
+        // What is left in it stays with the run.
+        let _ = std::fs::remove_dir(self.work(number));
+    }
+
     /// Keeps a file with a run, atomically.
     ///
     /// # Errors
@@ -319,7 +374,7 @@ impl StateDir {
         let directory = self.run(number).join("files");
         let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("file `{name}` can not be kept"), error);
         write_private(&directory, name, content).map_err(|error| failed(&error))?;
-        let sha256 = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = words::hex(&Sha256::digest(content));
         Ok(Artefact { name: name.to_owned(), size: content.len() as u64, sha256 })
     }
 }
@@ -339,6 +394,12 @@ pub fn write_private(directory: &Path, name: &str, content: &[u8]) -> std::io::R
     file.sync_all()?;
     std::fs::rename(&partial, directory.join(name))?;
     std::fs::File::open(directory)?.sync_all()
+}
+
+fn watched(number: u64) -> Error {
+    Error::new(Kind::Conflict, format!("run #{number} is not over: another process watches over it"))
+        .permanent()
+        .hint("`runbook ps` shows what runs")
 }
 
 /// What a listing shows of a run beyond its columns.
@@ -369,4 +430,32 @@ pub fn by_runbook(store: &dyn Store, limit: usize) -> Result<BTreeMap<String, Ve
         }
     }
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_state_directory_is_made_for_its_owner_alone_and_refused_when_others_can_get_at_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        StateDir::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert_eq!(error.kind, Kind::Config);
+        assert!(error.hints[0].starts_with("`chmod 700 "));
+    }
+
+    #[test]
+    fn a_file_is_no_state_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(StateDir::open(&path).unwrap_err().kind, Kind::Config);
+    }
 }

@@ -49,5 +49,5 @@ fn a_run_whose_process_was_killed_says_so() {
     let mut child = start(&project);
     child.kill().unwrap();
     child.wait().unwrap();
-    let _ = project.command(["cancel", "1"]).exits(2).talks("its process is gone").talks("runbook report 1");
+    let _ = project.command(["cancel", "1"]).exits(2).talks("run #1 was interrupted").talks("runbook resume 1");
 }

@@ -13,6 +13,13 @@ fn a_finding_comes_with_its_line_and_exits_with_4() {
 }
 
 #[test]
+fn where_nothing_is_found_no_code_has_to_be_explained() {
+    let done = Project::new().runbook("a", FINE).command(["check", "a"]).succeeds();
+    assert_eq!(done.stderr.trim(), "1 runbook: 1 fine, 0 errors, 0 warnings");
+    let _ = Project::new().runbook("b", BROKEN).command(["check", "b"]).exits(4).talks("runbook explain CODE");
+}
+
+#[test]
 fn json_has_each_runbook_with_its_findings() {
     let json = Project::new().runbook("a", FINE).runbook("b", BROKEN).command(["check", "--json", "a", "b"]).exits(4).json();
     assert_eq!(json[0]["findings"].as_array().unwrap().len(), 0);

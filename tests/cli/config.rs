@@ -25,6 +25,14 @@ fn one_key_is_its_value_alone_and_json_has_both() {
 }
 
 #[test]
+fn durations_and_sizes_are_printed_as_one_writes_them() {
+    let done = project().command(["config", "limits"]).env("RUNBOOK_LIMITS_MEMORY", "512MiB").succeeds();
+    let _ = done.says("limits.memory = \"512MiB\"").says("limits.timeout = \"1h\"");
+    let done = project().command(["config", "limits.output"]).succeeds();
+    assert_eq!(done.stdout, "16MiB\n");
+}
+
+#[test]
 fn the_value_of_a_secret_is_not_a_setting() {
     let done = project().command(["config"]).env("DB_PASSWORD", "hunter2-hunter2").succeeds().says("DB_PASSWORD");
     assert!(!done.stdout.contains("hunter2"));

@@ -13,3 +13,4 @@ mod log;
 mod new;
 mod run;
 mod secret;
+mod show;

@@ -140,3 +140,25 @@ fn nagios_gets_one_line_and_its_own_exit_codes() {
     let done = Project::new().runbook("test", text).command(["run", "test", "--format", "nagios"]).exits(1);
     assert_eq!(done.stdout, "WARNING: disk / | 'disk /'=85%;80;90\n");
 }
+
+#[test]
+fn the_newest_errors_and_slow_statements_of_all_logs_come_from_their_reports() {
+    let project = Project::new();
+    let directory = project.path().display().to_string();
+    let system = format!(
+        "title = \"Logs\"\n[logs.api]\npath = \"{directory}/api.log\"\n[logs.db]\npath = \"{directory}/db.log\"\nformat = \"postgres\"\n"
+    );
+    let json = project
+        .file("runbooks/systems/shop.toml", &system)
+        .file("api.log", "2026-11-21 11:00:00,000 - app - ERROR - one\n2026-11-21 11:00:01,000 - app - INFO - two\n2026-11-21 11:00:02,000 - app - ERROR - three\n")
+        .file("db.log", "2026-11-21 11:00:00.000 UTC [1] a@d ERROR:  four\n2026-11-21 11:00:01.000 UTC [1] a@d LOG:  duration: 2000.5 ms  statement: SELECT 1\n")
+        .command(["run", "check-logs", "-s", "shop", "-p", "window=36500d", "-p", "tell=false", "--json"])
+        .run()
+        .json();
+    let column = |output: &str, name: &str| -> Vec<String> {
+        json["outputs"][output]["rows"].as_array().unwrap().iter().map(|row| row[name].to_string()).collect()
+    };
+    assert_eq!(column("newest errors", "log"), ["\"api\"", "\"api\"", "\"db\""]);
+    assert!(column("newest errors", "text")[0].contains("three"), "{json}");
+    assert_eq!(column("slow statements", "statement"), ["\"SELECT ?\""]);
+}

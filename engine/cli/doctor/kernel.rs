@@ -1,39 +1,38 @@
 //! What the kernel offers to confine a run.
 
-use std::path::Path;
-
 use crate::cli::doctor::Finding;
+use crate::config::Sandbox;
+use crate::host::sandbox::{limits, restrictions};
 
-/// Every feature the sandbox can use, in one line.
-pub(super) fn features() -> Finding {
-    let all = [
-        ("Landlock", landlock()),
-        ("seccomp", Path::new("/proc/sys/kernel/seccomp/actions_avail").exists()),
-        ("user namespaces", user_namespaces()),
-        ("openat2", openat2()),
-    ];
-    let named = |wanted: bool| all.iter().filter(|(_, is_there)| *is_there == wanted).map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+/// The kernel, each restriction of the sandbox with why it is not enforced, and what none of them reaches.
+pub(super) fn findings(setting: Sandbox) -> Vec<Finding> {
+    let mut findings = vec![features()];
+    if setting == Sandbox::Off {
+        findings.push(Finding::warning("sandbox", "switched off: the kernel confines no run", "set `sandbox = \"auto\"`"));
+        return findings;
+    }
+    let fix = match setting {
+        Sandbox::Strict => "use a newer kernel; until then `sandbox = \"strict\"` refuses every run",
+        _ => "use a newer kernel; `sandbox = \"strict\"` refuses to run without",
+    };
+    findings.extend(restrictions().into_iter().map(|restriction| match restriction.missing {
+        None => Finding::good("sandbox", format!("{}: enforced", restriction.name)),
+        Some(why) => Finding::warning("sandbox", format!("{}: not enforced, {why}", restriction.name), fix),
+    }));
+    findings.extend(limits().into_iter().map(|limit| Finding::good("sandbox", format!("not covered: {limit}"))));
+    findings
+}
+
+fn features() -> Finding {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    match named(false) {
-        missing if missing.is_empty() => Finding::good("kernel", format!("{release}: {}", named(true))),
-        missing => Finding::warning(
+    match openat2() {
+        true => Finding::good("kernel", format!("{release}: openat2")),
+        false => Finding::warning(
             "kernel",
-            format!("{release}: {}; not seen: {missing}", named(true)),
-            "runs are confined by what there is; `sandbox = \"strict\"` refuses to run with less",
+            format!("{release}: no openat2, so paths are walked part by part, which is slower"),
+            "use Linux 5.6 or newer; in a container, look at its seccomp profile",
         ),
     }
-}
-
-/// Whether Landlock is among the active security modules. Without the listing it is not known, and so not promised.
-fn landlock() -> bool {
-    std::fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.trim().split(',').any(|name| name == "landlock"))
-}
-
-fn user_namespaces() -> bool {
-    let number = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    number("/proc/sys/user/max_user_namespaces").is_some_and(|most| most > 0)
-        && number("/proc/sys/kernel/unprivileged_userns_clone") != Some(0)
-        && number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").unwrap_or(0) == 0
 }
 
 fn openat2() -> bool {

@@ -13,12 +13,13 @@ use serde::Serialize;
 use crate::cli::app::App;
 use crate::cli::secret;
 use crate::cli::terminal::{DIM, styled, table};
-use crate::config::{Problems, Project, state_dir};
+use crate::config::{Problems, Project};
 use crate::error::Error;
 use crate::model::system::Manager;
 use crate::model::{Level, Size, System};
 use crate::run::lock::{Owner, owners};
 use crate::store::{Health, Sqlite, StateDir, Store, Tally, sqlite_version};
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
@@ -74,10 +75,9 @@ fn row(finding: &Finding, app: &App) -> Vec<String> {
 
 fn sum(findings: &[Finding]) -> String {
     let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
-    let of = |number: usize, one: &str| if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") };
     match (count(Level::Critical), count(Level::Warning)) {
         (0, 0) => "this machine is fit".to_owned(),
-        (errors, warnings) => format!("{}, {}", of(errors, "error"), of(warnings, "warning")),
+        (errors, warnings) => format!("{}, {}", words::count(errors, "error"), words::count(warnings, "warning")),
     }
 }
 
@@ -93,7 +93,7 @@ fn examine(app: &App) -> Vec<Finding> {
             Vec::new()
         }
     };
-    match state_dir(&app.environment).and_then(|path| StateDir::open(&path)) {
+    match app.state() {
         Ok(state) => findings.extend(state_findings(&state)),
         Err(error) => findings.push(Finding::of("state", &error)),
     }
@@ -103,7 +103,8 @@ fn examine(app: &App) -> Vec<Finding> {
     findings.push(docker(&systems));
     findings.push(systemd(&systems));
     findings.extend(tools(&systems));
-    findings.push(kernel::features());
+    let sandbox = app.project().map_or_else(|_| crate::config::Sandbox::default(), |project| project.settings.sandbox);
+    findings.extend(kernel::findings(sandbox));
     findings
 }
 

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{Docker, QUICK, failed, within};
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Permissions, list_in_words, nearest};
+use crate::host::{Access, Permissions};
 use crate::model::System;
+use crate::words;
 
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
@@ -224,7 +225,7 @@ impl Docker {
             return Err(Error::new(Kind::Conflict, format!("service `{name}` has {} containers, and this is about one", names.len()))
                 .target(name)
                 .permanent()
-                .hint(format!("name one of {}", list_in_words(&names))));
+                .hint(format!("name one of {}", words::list(&names))));
         }
         Ok(found.remove(0))
     }
@@ -248,7 +249,7 @@ impl Docker {
             return error
                 .hint(format!("service `{name}` has no container in project `{project}`: it was never started, or it was removed"));
         }
-        match nearest(name, &known) {
+        match words::nearest(name, &known) {
             Some(near) if near != name => error.hint(format!("did you mean `{near}`?")),
             _ => error.hint("name a service of the system, or a container by its full name"),
         }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::containers::{Container, Found};
 use super::engine::{Docker, QUICK, failed, within};
 use crate::error::{Error, Kind, Result};
-use crate::host::list_in_words;
 use crate::model::{Effect, Span};
+use crate::words;
 
 /// How long a container may take to stop before it is killed.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -131,7 +131,7 @@ fn is_well(container: &Container) -> bool {
 }
 
 fn in_words(container: &Container) -> String {
-    format!("{} is {}, health {}", list_in_words(std::slice::from_ref(&container.name)), container.state, container.health)
+    format!("{} is {}, health {}", words::list(std::slice::from_ref(&container.name)), container.state, container.health)
 }
 
 fn well(states: &[Container], waited_ms: u64) -> Well {

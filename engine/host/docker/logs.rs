@@ -15,6 +15,7 @@ use super::engine::{Docker, failed, within};
 use crate::error::{Error, Kind, Result};
 use crate::host::Moment;
 use crate::model::Size;
+use crate::words;
 
 /// Which output to read.
 #[derive(Debug, Clone, Deserialize)]
@@ -96,8 +97,7 @@ impl<'a> Lines<'a> {
 
     fn finish(mut self) -> Vec<Line> {
         if self.left_out > 0 {
-            let lines = if self.left_out == 1 { "line" } else { "lines" };
-            let text = format!("{} older {lines} left out", self.left_out);
+            let text = format!("{} left out", words::count(self.left_out, "older line"));
             let time = self.kept.front().and_then(|line| line.time);
             self.kept.push_front(Line { container: self.container.to_owned(), time, stream: "cut", text });
         }

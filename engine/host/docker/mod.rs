@@ -26,8 +26,7 @@ pub(in crate::host) use logs::{Line, LogOptions};
 pub(in crate::host) use stats::{Stats, StatsOptions};
 
 use crate::error::{Error, Kind};
-use crate::host::secrets::Secret;
-use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
+use crate::host::{Access, Call, Function, HostModule, RhaiResultOf, SecretText, argument, type_in_words};
 use crate::model::Effect;
 
 /// The module `docker`.
@@ -168,6 +167,8 @@ mod api {
 
     /// Runs a command in a container: a list of arguments, no shell, no terminal.
     ///
+    /// Arguments that begin with `-` must stand in the script, as for `exec::run`.
+    ///
     /// Always an effect, since nobody can know what a command does; in a plan it is told, and its `exit_code` is
     /// nothing. In a service with several containers it runs in the first that runs. An exit code other than 0 is no
     /// error here: look at it.
@@ -176,7 +177,8 @@ mod api {
     /// docker::exec("postgres", ["pg_isready", "-q"]).exit_code == 0
     /// ```
     ///
-    /// Options: `user`, `env` (a map; values may be secrets), `workdir`, `stdin` (a text or a secret), `timeout` (60 s when
+    /// Options: `user`, `env` (a map; a secret is refused, since variables
+    /// can be looked at), `workdir`, `stdin` (a text or a secret), `timeout` (60 s when
     /// absent), `max_bytes` (of each stream, 1 MiB when absent; the rest is read and dropped), `encoding` (`text`, or
     /// `base64` for bytes: `stdin` is then base64 too). Returns `exit_code`, `stdout`, `stderr`, `truncated`.
     ///
@@ -345,15 +347,13 @@ fn run_exec(call: &Call<'_>, name: &str, argv: &Array, options: Map) -> RhaiResu
     let docker = Docker::of(call.ctx());
     docker.permit_any("exec", name).map_err(|error| call.fail(error))?;
     let options: exec::ExecOptions = call.options(options)?;
-    let argv = arguments(argv).map_err(|error| call.fail(error))?;
+    let argv = words(call, argv).map_err(|error| call.fail(error))?;
+    let env: Result<Vec<String>, Error> = options.env.iter().map(|(name, value)| variable(call, name, value)).collect();
+    let env = env.map_err(|error| call.fail(error))?;
     let found = call.wait(docker.resolve("exec", name))?;
     let container = exec::first_running(name, &found).map_err(|error| call.fail(error))?;
     let aliases = container.aliases(call.ctx().system());
     let sink = [Access::named("docker", "exec", &container.name, &aliases)];
-    let mut env = Vec::with_capacity(options.env.len());
-    for (key, value) in &options.env {
-        env.push(format!("{key}={}", call.open(value, &sink)?));
-    }
     let stdin = options.stdin.as_ref().map(|text| call.open(text, &sink)).transpose()?;
     let command = exec::Command::new(argv, &options, env, stdin).map_err(|error| call.fail(error))?;
     let effect = Effect::new("docker::exec", &container.name, format!("run `{}` in container `{}`", command.in_words(), container.name));
@@ -361,17 +361,22 @@ fn run_exec(call: &Call<'_>, name: &str, argv: &Array, options: Map) -> RhaiResu
     call.value(&output)
 }
 
-/// The arguments of a command. A secret is refused: whoever may look at processes would see it.
-fn arguments(argv: &Array) -> Result<Vec<String>, Error> {
-    let argument = |(index, value): (usize, &Dynamic)| {
-        if value.is::<Secret>() {
-            return Err(Error::new(Kind::Invalid, format!("argument {index} is a secret, which everyone who sees processes would see"))
-                .hint("pass it in `env` or `stdin`"));
-        }
-        if value.is_string() || value.is_int() {
-            return Ok(value.to_string());
-        }
-        Err(Error::new(Kind::Invalid, format!("argument {index} is a `{}`, not a text", value.type_name())))
+/// The words of a command: its program, and arguments that data can not make options of.
+fn words(call: &Call<'_>, argv: &Array) -> Result<Vec<String>, Error> {
+    let Some((program, arguments)) = argv.split_first() else { return Ok(Vec::new()) };
+    let program = match program.as_immutable_string_ref() {
+        Ok(program) => program.to_string(),
+        Err(found) => return Err(Error::new(Kind::Invalid, format!("the program is {}, not a text", type_in_words(found)))),
     };
-    argv.iter().enumerate().map(argument).collect()
+    let arguments = argument::arguments(call.ctx(), &program, arguments)?;
+    Ok(std::iter::once(program).chain(arguments).collect())
+}
+
+/// A variable of a command. A secret is refused: it would stand in `/proc` for whoever may look there.
+fn variable(call: &Call<'_>, name: &str, value: &SecretText) -> Result<String, Error> {
+    match value {
+        SecretText::Plain(text) if argument::secret_in(call.ctx(), text).is_none() => Ok(format!("{name}={text}")),
+        _ => Err(Error::new(Kind::Invalid, format!("option `env`: `{name}` is a secret, and variables of a program can be looked at"))
+            .hint("give it by `stdin`")),
+    }
 }

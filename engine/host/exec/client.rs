@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -13,6 +14,8 @@ use tokio::process::{Child, Command};
 use crate::error::{Error, Kind, Result};
 use crate::host::SecretText;
 use crate::host::exec::program::Program;
+use crate::host::exec::secret_files::SecretFiles;
+use crate::host::sandbox::Sandbox;
 use crate::model::{Size, Span};
 
 /// How to start programs.
@@ -22,9 +25,29 @@ pub(super) struct RunOptions {
     pub(super) stdin: Option<SecretText>,
     pub(super) cwd: Option<String>,
     pub(super) env: BTreeMap<String, SecretText>,
+    pub(super) secret_files: BTreeMap<String, Content>,
     pub(super) timeout: Option<Span>,
     max_output: Option<Size>,
     ok_codes: Option<Vec<i32>>,
+}
+
+/// What stands in a secret file.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a secret, or a list of texts and secrets")]
+pub(super) enum Content {
+    /// This.
+    One(SecretText),
+    /// These, one behind the other.
+    Joined(Vec<SecretText>),
+}
+
+impl Content {
+    pub(super) fn parts(&self) -> &[SecretText] {
+        match self {
+            Self::One(part) => std::slice::from_ref(part),
+            Self::Joined(parts) => parts,
+        }
+    }
 }
 
 const TIMEOUT: Span = Span::secs(60);
@@ -66,9 +89,14 @@ pub(super) struct Pipeline {
     pub(super) stdin: Option<String>,
     pub(super) cwd: PathBuf,
     pub(super) env: BTreeMap<String, String>,
+    /// Variable and content.
+    pub(super) secret_files: BTreeMap<String, String>,
+    /// Where those are written.
+    pub(super) private: PathBuf,
     pub(super) timeout: Span,
     pub(super) max_output: u64,
     pub(super) ok_codes: Vec<i32>,
+    pub(super) sandbox: Option<Arc<Sandbox>>,
 }
 
 impl RunOptions {
@@ -101,7 +129,8 @@ pub(super) async fn pipe(pipeline: Pipeline) -> Result<PipeEnded> {
     Ok(PipeEnded { ok: stages.iter().all(|stage| stage.ok), truncated: last.truncated, stdout: last.stdout, duration_ms, stages })
 }
 
-async fn all(pipeline: Pipeline) -> Result<Vec<Ended>> {
+async fn all(mut pipeline: Pipeline) -> Result<Vec<Ended>> {
+    let _there_until_the_end = SecretFiles::write(&pipeline.secret_files, &pipeline.private, &mut pipeline.env)?;
     let names: Vec<String> = pipeline.stages.iter().map(|stage| stage.program.path.display().to_string()).collect();
     let (timeout, ok_codes) = (pipeline.timeout, pipeline.ok_codes.clone());
     let started = Instant::now();
@@ -163,7 +192,11 @@ fn start(pipeline: Pipeline) -> Result<Running> {
         command.arg0(&stage.program.path).args(&stage.arguments).env_clear().envs(&pipeline.env).current_dir(&pipeline.cwd);
         command.stdin(std::mem::replace(&mut input, next)).stdout(output).stderr(Stdio::piped()).kill_on_drop(true);
         command.process_group(running.group.0.map_or(0, |leader| leader.as_raw_nonzero().get()));
-        let child = command.spawn().map_err(failed)?;
+        let child = match &pipeline.sandbox {
+            Some(sandbox) => sandbox.spawn(command, stage.program.has_host_power),
+            None => command.spawn(),
+        };
+        let child = child.map_err(failed)?;
         if running.group.0.is_none() {
             running.group.0 = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
+use crate::host::process::Stat;
+
 /// How often to look again: a process may start another one while it is being killed.
 const ROUNDS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -43,25 +45,12 @@ fn descendants(of: u32) -> Vec<Pid> {
     let processes = processes();
     let parent = |pid: u32| processes.get(&pid).map(|process| process.parent);
     let descends = |pid: u32| std::iter::successors(parent(pid), |pid| parent(*pid)).take(processes.len()).any(|above| above == of);
-    let living = processes.iter().filter(|(pid, process)| process.is_alive && descends(**pid));
+    let living = processes.iter().filter(|(pid, process)| !process.is_over() && descends(**pid));
     living.filter_map(|(pid, _)| i32::try_from(*pid).ok().and_then(Pid::from_raw)).collect()
 }
 
-struct Process {
-    parent: u32,
-    is_alive: bool,
-}
-
-fn processes() -> BTreeMap<u32, Process> {
+fn processes() -> BTreeMap<u32, Stat> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
     let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    ids.filter_map(|id| Some((id, process(id)?))).collect()
-}
-
-/// The state and parent stand after the name, which may hold any character, as of proc_pid_stat(5).
-fn process(id: u32) -> Option<Process> {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    Some(Process { parent: fields.next()?.parse().ok()?, is_alive: !matches!(state, "Z" | "X") })
+    ids.filter_map(|id| Some((id, Stat::of(id)?))).collect()
 }

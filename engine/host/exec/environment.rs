@@ -80,7 +80,12 @@ pub(super) fn variables(ctx: &Ctx, asked: &BTreeMap<String, String>) -> Result<B
     Ok(all)
 }
 
-fn admit(name: &str, value: &str) -> Result<()> {
+/// Whether a program may be given this variable.
+///
+/// # Errors
+///
+/// As [`variables`].
+pub(super) fn admit(name: &str, value: &str) -> Result<()> {
     if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
         return Err(Error::new(Kind::Invalid, format!("`{}` is no environment variable", name.escape_debug())));
     }
@@ -92,7 +97,7 @@ fn admit(name: &str, value: &str) -> Result<()> {
         return Ok(());
     }
     let hint = match upper.as_str() {
-        "PGPASSWORD" => "write the password to a private file with `fs::write` and give it as PGPASSFILE",
+        "PGPASSWORD" => "give it in a file: `secret_files: #{ PGPASSFILE: [\"*:*:*:*:\", secret::get(\"NAME\")] }`",
         _ => "it can make a program start or load another one; use an option of the program instead",
     };
     Err(Error::new(Kind::Denied, format!("the environment variable `{name}` is not given to programs")).hint(hint))

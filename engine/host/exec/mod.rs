@@ -4,17 +4,21 @@ mod client;
 mod descendants;
 mod environment;
 mod program;
+mod secret_files;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use descendants::kill_descendants;
+pub(crate) use secret_files::SECRET_FILES;
+
+use std::collections::BTreeMap;
 
 use rhai::Array;
 use rhai::plugin::*;
 
 use crate::error::{Error, Kind, Result};
 
-use crate::host::{Access, Call, Function, HostModule, RhaiResultOf, Secret, SecretText, type_in_words};
+use crate::host::{Access, Call, Function, HostModule, RhaiResultOf, SecretText, argument, type_in_words};
 use client::{Pipeline, RunOptions, Stage};
 use program::Program;
 
@@ -27,18 +31,16 @@ pub const MODULE: HostModule = HostModule {
         Function::effect("run", "the program and its arguments").needs("exec", "run", 0).options::<RunOptions>(),
         Function::effect("pipe", "every program and its arguments").needs("exec", "run", 0).options::<RunOptions>(),
         Function::pure("arg"),
+        Function::pure("option"),
     ],
 };
-
-/// An argument that comes from data: it must not be taken for an option.
-#[derive(Clone)]
-struct DataArgument(String);
 
 #[export_module]
 mod api {
     use rhai::{Array, Dynamic, Map};
 
-    use super::{DataArgument, client, prepared, summary};
+    use super::{client, prepared, summary};
+    use crate::host::argument::{DataArgument, OptionArgument};
     use crate::host::{Call, RhaiResultOf};
     use crate::model::Effect;
 
@@ -47,8 +49,11 @@ mod api {
     ///
     /// The program is an absolute path, or a bare name that is looked up in `/usr/local/sbin`, `/usr/local/bin`,
     /// `/usr/sbin`, `/usr/bin`, `/sbin`, `/bin`. It is opened once, checked, and the opened file is what runs; a `#!`
-    /// script runs by its real path after a second look. A program this run may write to is refused. Wrap what
-    /// comes from data in `exec::arg`. A secret in the list is an error, since everyone can see it there.
+    /// script runs by its real path after a second look. A program this run may write to is refused.
+    ///
+    /// An argument that begins with `-` must stand in the script, whole or as far as its `=`: what comes from a
+    /// parameter, a file or a server is not taken for an option, unless `--` stands before it, or the script vouches
+    /// for it with `exec::option`. A secret in the list is an error, since everyone can see it there.
     ///
     /// ```rhai
     /// let said = exec::run(["/bin/echo", "$HOME; ls"]);
@@ -56,8 +61,10 @@ mod api {
     /// ```
     ///
     /// Options: `stdin` (a text or secret; none when absent), `cwd` (the run's directory when absent), `env` (more
-    /// variables, texts or secrets), `timeout` (60 s), `max_output` (1 MiB of each output; the rest is dropped),
-    /// `ok_codes` (`[0]`). Its environment is `PATH`, `LC_ALL=C.UTF-8`, `HOME`, `TMPDIR` and `env`, of which
+    /// variables; a secret is refused, since variables can be looked at), `secret_files` (for each variable a secret,
+    /// or a list of texts and secrets that are joined: it is written to a private file that is there as long as the
+    /// program, and the variable is its path), `timeout` (60 s), `max_output` (1 MiB of each output; the rest is
+    /// dropped), `ok_codes` (`[0]`). Its environment is `PATH`, `LC_ALL=C.UTF-8`, `HOME`, `TMPDIR` and these, of which
     /// variables that load or start something else (`LD_PRELOAD`, `BASH_ENV`, `*_PROXY`, …) are refused.
     ///
     /// Returns `code`, `stdout`, `stderr`, `ok`, `signal`, `truncated`, `duration_ms`. Another code is an error of
@@ -106,8 +113,9 @@ mod api {
         pipe_with(native, stages, Map::new())
     }
 
-    /// An argument that comes from data: `exec::run` refuses it when it begins with `-`, unless `--` stands before
-    /// it, so that it is never taken for an option. `find` and `curl` know no `--`, so there it never may.
+    /// An argument that comes from data, even when the script has the same text somewhere: `exec::run` refuses it
+    /// when it begins with `-`, unless `--` stands before it, so that it is never taken for an option. `find` and
+    /// `curl` know no `--`, so there it never may.
     ///
     /// ```rhai
     /// let refused = false;
@@ -116,6 +124,16 @@ mod api {
     /// ```
     pub fn arg(value: Dynamic) -> Dynamic {
         Dynamic::from(DataArgument(value.to_string()))
+    }
+
+    /// An option that the script puts together itself, and answers for: no data may decide how it begins.
+    ///
+    /// ```rhai
+    /// let lines = 2;
+    /// exec::run(["head", exec::option(`-n${lines}`)], #{ stdin: "a\nb\nc\n" }).stdout == "a\nb\n"
+    /// ```
+    pub fn option(value: Dynamic) -> Dynamic {
+        Dynamic::from(OptionArgument(value.to_string()))
     }
 }
 
@@ -126,11 +144,15 @@ fn prepared(call: &Call<'_>, stages: &[Array], options: &RunOptions) -> RhaiResu
     if stages.is_empty() {
         return Err(call.fail(Error::new(Kind::Invalid, "there is no program to run").hint("give a list like [\"df\", \"-h\"]")));
     }
-    let mut asked = std::collections::BTreeMap::new();
-    for (name, value) in &options.env {
-        asked.insert(name.clone(), open(call, value, &stages)?);
-    }
+    let asked = asked(call, options).map_err(|error| call.fail(error))?;
     let env = environment::variables(call.ctx(), &asked).map_err(|error| call.fail(error))?;
+    let mut secret_files = BTreeMap::new();
+    for (name, content) in &options.secret_files {
+        environment::admit(name, "").map_err(|error| call.fail(error))?;
+        let parts: RhaiResultOf<Vec<String>> = content.parts().iter().map(|part| open(call, part, &stages)).collect();
+        secret_files.insert(name.clone(), parts?.concat());
+    }
+    let private = call.ctx().run().directory.join(SECRET_FILES);
     let stdin = options.stdin.as_ref().map(|text| open(call, text, &stages)).transpose()?;
     let cwd = match &options.cwd {
         Some(path) if !path.starts_with('/') => {
@@ -140,7 +162,8 @@ fn prepared(call: &Call<'_>, stages: &[Array], options: &RunOptions) -> RhaiResu
         None => environment::home(call.ctx()),
     };
     let (timeout, max_output, ok_codes) = options.limits();
-    Ok(Pipeline { stages, stdin, cwd, env, timeout, max_output, ok_codes })
+    let sandbox = call.ctx().sandbox().cloned();
+    Ok(Pipeline { stages, stdin, cwd, env, secret_files, private, timeout, max_output, ok_codes, sandbox })
 }
 
 /// A text for a pipeline, as far as each of its programs may have it.
@@ -161,46 +184,25 @@ fn stage(call: &Call<'_>, argv: &[Dynamic]) -> Result<Stage> {
         .map(|name| name.to_string())
         .map_err(|found| Error::new(Kind::Invalid, format!("the program is {}, not a text", type_in_words(found))))?;
     let program = Program::find(call.ctx(), &name)?;
-    let knows_the_end_of_options = !matches!(program.path.file_name().and_then(|name| name.to_str()), Some("find" | "curl"));
-    let mut after_options = false;
-    let mut texts = Vec::new();
-    for (index, value) in arguments.iter().enumerate() {
-        let text = argument(value, index + 1, after_options && knows_the_end_of_options)?;
-        after_options |= text == "--";
-        texts.push(text);
-    }
-    Ok(Stage { program, arguments: texts })
+    let arguments = argument::arguments(call.ctx(), &name, arguments)?;
+    Ok(Stage { program, arguments })
 }
 
-fn argument(value: &Dynamic, index: usize, after_options: bool) -> Result<String> {
-    let bad = |why: String, hint: &str| Err(Error::new(Kind::Invalid, format!("argument {index} {why}")).hint(hint));
-    if value.is::<Secret>() {
-        return bad(
-            "is a secret, and everyone can see the arguments of a program".into(),
-            "give it by `stdin`, or in a private file with `fs::write`",
-        );
-    }
-    if let Some(data) = value.read_lock::<DataArgument>() {
-        if data.0.starts_with('-') && !after_options {
-            let why = format!("comes from data and begins with `-`: `{}`", data.0.escape_debug());
-            return bad(why, "put \"--\" before it, when the program knows that as the end of its options");
-        }
-        return without_nul(&data.0, index);
-    }
-    if let Ok(text) = value.as_immutable_string_ref() {
-        return without_nul(&text, index);
-    }
-    if value.is_int() || value.is_float() || value.is_char() {
-        return Ok(value.to_string());
-    }
-    bad(format!("is {}, not a text", type_in_words(value.type_name())), "make it a text")
+/// The variables the script asks for. A secret is refused: whoever may look at processes would see it.
+fn asked(call: &Call<'_>, options: &RunOptions) -> Result<BTreeMap<String, String>> {
+    let plain = |(name, value): (&String, &SecretText)| match value {
+        SecretText::Plain(text) => match argument::secret_in(call.ctx(), text) {
+            Some(secret) => Err(shown(name, &format!("holds the secret `{secret}`"))),
+            None => Ok((name.clone(), text.clone())),
+        },
+        SecretText::Secret(_) => Err(shown(name, "is a secret")),
+    };
+    options.env.iter().map(plain).collect()
 }
 
-fn without_nul(text: &str, index: usize) -> Result<String> {
-    if text.contains('\0') {
-        return Err(Error::new(Kind::Invalid, format!("argument {index} holds a NUL character")));
-    }
-    Ok(text.to_owned())
+fn shown(variable: &str, what: &str) -> Error {
+    Error::new(Kind::Invalid, format!("option `env`: `{variable}` {what}, and variables of a program can be looked at"))
+        .hint(format!("give it by `stdin`, or in a file whose path is the variable: `secret_files: #{{ {variable}: … }}`"))
 }
 
 /// The programs, with or without their arguments, in one line.

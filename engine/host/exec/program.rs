@@ -21,6 +21,8 @@ pub(super) struct Program {
     real: PathBuf,
     handle: File,
     is_script: bool,
+    /// Whether it is started outside of the sandbox.
+    pub(super) has_host_power: bool,
 }
 
 impl Program {
@@ -37,6 +39,10 @@ impl Program {
     /// this run itself, can change.
     pub(super) fn find(ctx: &Ctx, name: &str) -> Result<Self> {
         let path = absolute(name)?;
+        // Who may start nothing learns nothing about what there is.
+        if !ctx.permissions().effective().any(|grant| grant.section == "exec") {
+            ctx.permissions().check(&Access::program(&path))?;
+        }
         let unreadable = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => not_found(name),
             _ => Error::new(Kind::Refused, format!("`{}` can not be opened: {error}", path.display())).target(name),
@@ -56,7 +62,9 @@ impl Program {
                 .target(name));
         }
         let is_script = starts_like_a_script(&handle);
-        Ok(Self { path, real, handle, is_script })
+        let may_all = |path: &Path| ctx.permissions().check(&Access::host_program(path)).is_ok();
+        let has_host_power = may_all(&real) || may_all(&path);
+        Ok(Self { path, real, handle, is_script, has_host_power })
     }
 
     /// What to execute: the open file itself.

@@ -109,6 +109,58 @@ fn secrets_go_by_stdin_and_never_by_argument() {
 }
 
 #[test]
+fn what_the_script_did_not_write_is_never_an_option() {
+    let bench = bench();
+    let run = |name: &str, script: &str| {
+        let mut scope = rhai::Scope::new();
+        scope.push("data", name.to_owned());
+        bench.eval_with(&mut scope, script).map_err(|error| crate::host::error_of(&error))
+    };
+    let said = r#"exec::run(["/bin/echo", "-n", data]).stdout"#;
+    for option in ["-e", "--checkpoint-action=exec=sh", "-", "--", "-oProxyCommand=x", "-n=x"] {
+        let error = run(option, said).unwrap_err();
+        assert!(error.kind == Kind::Invalid && error.message.contains("comes from data"), "{option}: {error}");
+    }
+    assert_eq!(run("x-y", said).unwrap().to_string(), "x-y");
+    assert_eq!(run("-5", r#"exec::run(["/bin/echo", parse_int(data)])"#).unwrap_err().kind, Kind::Invalid);
+    // Its own options, whole or as far as the `=`, however they got there.
+    assert_eq!(run("-x", r#"exec::run(["/bin/echo", "a", `--file=${data}`]).stdout"#).unwrap().to_string(), "a --file=-x\n");
+    assert_eq!(
+        run("", r#"let flags = ["-n"]; let last = "b"; flags += last; exec::run(["/bin/echo"] + flags).stdout"#).unwrap().to_string(),
+        "b"
+    );
+    assert_eq!(run("3", r#"exec::run(["/bin/echo", exec::option("-w" + data)]).stdout"#).unwrap().to_string(), "-w3\n");
+    assert_eq!(run("-x", r#"exec::run(["/bin/echo", "--", data]).stdout"#).unwrap().to_string(), "-- -x\n");
+}
+
+#[test]
+fn a_secret_is_no_variable_and_can_be_in_a_file() {
+    let secrets = Secrets::new([("db".to_owned(), "hunter2hunter2".to_owned())].into());
+    let allow = json!({ "exec": ["/usr/bin", "/bin"], "secrets": ["db"] });
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::inside(directory.path(), allow, secrets);
+    let mut scope = rhai::Scope::new();
+    scope.push("password", Secret::named("db"));
+    scope.push("known", "x-hunter2hunter2-x".to_owned());
+    for call in [
+        r#"exec::run(["/bin/true"], #{ env: #{ TOKEN: password } })"#,
+        r#"exec::run(["/bin/true"], #{ env: #{ TOKEN: known } })"#,
+        r#"exec::run(["/bin/true", known])"#,
+        r#"exec::run(["/bin/true"], #{ secret_files: #{ "A=B": password } })"#,
+    ] {
+        let error = crate::host::error_of(&bench.eval_with(&mut scope, call).unwrap_err());
+        assert!(error.kind == Kind::Invalid && !error.to_string().contains("hunter2"), "{call}: {error}");
+    }
+    let refused = r#"exec::run(["/bin/true"], #{ secret_files: #{ LD_PRELOAD: password } })"#;
+    assert_eq!(crate::host::error_of(&bench.eval_with(&mut scope, refused).unwrap_err()).kind, Kind::Denied);
+    let script = r#"exec::run(["sh", "-c", "stat -c %a \"$PGPASSFILE\"; wc -c < \"$PGPASSFILE\"; tail -c 3 \"$PGPASSFILE\"; exit 3"],
+        #{ secret_files: #{ PGPASSFILE: ["*:*:*:*:", password] }, ok_codes: [3] }).stdout"#;
+    assert_eq!(bench.eval_with(&mut scope, script).unwrap().to_string(), "600\n22\ner2");
+    let left = std::fs::read_dir(directory.path().join(super::SECRET_FILES)).unwrap().count();
+    assert_eq!(left, 0);
+}
+
+#[test]
 fn at_the_timeout_the_whole_group_ends() {
     let dir = tempfile::tempdir().unwrap();
     let pid = dir.path().join("pid").display().to_string();

@@ -43,8 +43,12 @@ pub const MODULE: HostModule = HostModule {
         Function::effect("write", "the file, with the difference").needs("fs", "write", 0).options::<write::WriteOptions>(),
         Function::effect("append", "the file and the added lines").needs("fs", "write", 0),
         Function::effect("mkdir", "the directory").needs("fs", "write", 0).options::<write::DirectoryOptions>(),
-        Function::effect("copy", "both names").needs("fs", "write", 1).options::<write::MoveOptions>(),
-        Function::effect("rename", "both names").needs("fs", "write", 1).options::<write::MoveOptions>(),
+        Function::effect("copy", "both names").needs("fs", "read", 0).needs("fs", "write", 1).options::<write::MoveOptions>(),
+        Function::effect("rename", "both names")
+            .needs("fs", "read", 0)
+            .needs("fs", "remove", 0)
+            .needs("fs", "write", 1)
+            .options::<write::MoveOptions>(),
         Function::effect("remove", "every file that goes").needs("fs", "remove", 0).options::<remove::RemoveOptions>(),
         Function::effect("chmod", "the old and the new mode").needs("fs", "write", 0),
         Function::effect("chown", "the old and the new owner").needs("fs", "write", 0),

@@ -19,6 +19,7 @@ use super::work::Waited;
 use crate::error::{Error, Kind, Result};
 use crate::host::{Access, Ctx};
 use crate::model::Size;
+use crate::words;
 
 /// How much of a file to read.
 #[derive(Debug, Default, Deserialize)]
@@ -408,7 +409,7 @@ pub(super) fn checksum(place: &Place, waited: &Waited) -> Result<String> {
             length => hash.update(&block[..length]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(words::hex(&hash.finalize()))
 }
 
 /// The space of a filesystem.

@@ -13,6 +13,7 @@ use super::read::{DEPTH, Facts, names};
 use super::work::Waited;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Size, Span};
+use crate::words;
 
 /// What to remove, and how much at most.
 #[derive(Debug, Default, Deserialize)]
@@ -128,7 +129,7 @@ impl Removal {
     /// How much goes, in words.
     pub(super) fn in_words(&self) -> String {
         let Removed { files, directories, bytes } = self.total;
-        format!("{files} files and {directories} directories, {}", Size(bytes))
+        format!("{} and {}, {}", words::count(files, "file"), words::count(directories, "directory"), Size(bytes))
     }
 }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::error::{Error, Kind};
 use crate::host::testing::Bench;
 use crate::host::{Mode, Permissions, RunInfo, Secrets};
-use crate::model::{EventKind, RunId, System};
+use crate::model::{Effect, EventKind, RunId, System};
 
 /// A granted directory and one beside it that is not, with a file in each.
 struct Ground {
@@ -54,6 +54,14 @@ impl Ground {
 
     fn run(&self, script: &str) {
         drop(self.eval(script));
+    }
+
+    fn effects(&self) -> Vec<Effect> {
+        let effect = |event| match event {
+            EventKind::Effect { effect, .. } => Some(effect),
+            _ => None,
+        };
+        self.bench.recorder.events().into_iter().filter_map(effect).collect()
     }
 
     fn error(&self, script: &str) -> Error {
@@ -330,6 +338,21 @@ fn a_reader_never_sees_a_part_of_a_file() {
 }
 
 #[test]
+fn what_is_as_wanted_already_is_told_and_counts_as_no_change() {
+    let ground = Ground::new();
+    std::fs::write(ground.path("in/conf"), "a = 1\n").unwrap();
+    ground.run(
+        r#"
+        fs::write("~in/conf", "a = 1\n");
+        fs::mkdir("~in");
+        fs::chmod("~in/conf", fs::stat("~in/conf").mode);
+        fs::write("~in/conf", "a = 2\n");"#,
+    );
+    let idle: Vec<bool> = ground.effects().iter().map(|effect| effect.idle).collect();
+    assert_eq!(idle, [true, true, true, false]);
+}
+
+#[test]
 fn a_plan_tells_the_difference_and_changes_nothing() {
     let ground = Ground::in_mode(Mode::Plan);
     std::fs::write(ground.path("in/conf"), "a = 1\nb = 2\n").unwrap();
@@ -345,19 +368,10 @@ fn a_plan_tells_the_difference_and_changes_nothing() {
         fs::rename("~in/file", "~in/other");
         fs::chmod("~in/conf", "0600");"#,
     );
-    let effects: Vec<_> = ground
-        .bench
-        .recorder
-        .events()
-        .into_iter()
-        .filter_map(|event| match event {
-            EventKind::Effect { effect, .. } => Some(effect),
-            _ => None,
-        })
-        .collect();
+    let effects = ground.effects();
     assert_eq!(effects.len(), 7);
     assert!(effects[0].diff.as_ref().unwrap().contains("-b = 2\n+b = 3\n"));
-    assert_eq!(effects[1].diff.as_deref(), Some("the file is private: 1 lines come, 1 lines go"));
+    assert_eq!(effects[1].diff.as_deref(), Some("the file is private: 1 line in, 1 line out"));
     assert_eq!((effects[2].reversible, effects[4].reversible), (true, false));
     assert_eq!(effects[4].diff.as_deref(), Some(format!("-{}", ground.path("in/sub")).as_str()));
     assert_eq!(ground.read("in/conf"), "a = 1\nb = 2\n");

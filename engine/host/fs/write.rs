@@ -16,6 +16,7 @@ use super::read::Facts;
 use crate::error::{Error, Kind, Result};
 use crate::host::Access;
 use crate::model::{Effect, Size};
+use crate::words;
 
 /// How to write a file.
 #[derive(Debug, Default, Deserialize)]
@@ -108,6 +109,7 @@ impl Writing {
         let mut effect = effect;
         effect.summary = in_words(&place.path, old.as_ref(), &content, is_same);
         effect.reversible = backup.is_some() || is_same;
+        effect.idle = is_same;
         let is_private = content.is_secret || bits.is_private() || old.as_ref().is_some_and(|old| old.bits.is_private());
         let is_comparable = old.is_none() || before.is_some();
         if is_comparable && let Some(diff) = unified(&place.path, before.as_deref().unwrap_or_default(), &content.bytes, is_private) {
@@ -245,7 +247,7 @@ fn unified(path: &Path, old: &[u8], new: &[u8], is_private: bool) -> Option<Stri
     if is_private {
         let count = |wanted| diff.iter_all_changes().filter(|change| change.tag() == wanted).count();
         let (more, less) = (count(similar::ChangeTag::Insert), count(similar::ChangeTag::Delete));
-        return Some(format!("the file is private: {more} lines come, {less} lines go"));
+        return Some(format!("the file is private: {} in, {} out", words::count(more, "line"), words::count(less, "line")));
     }
     let name = path.display().to_string();
     Some(diff.unified_diff().context_radius(3).header(&name, &name).to_string())
@@ -267,6 +269,7 @@ impl Appending {
         let entry = place.entry()?;
         let old = regular(&place, &entry)?;
         let path = place.path.display().to_string();
+        effect.idle = text.is_empty() && old.is_some();
         effect.summary = format!("append {} to {path}", Size(text.len() as u64));
         if !old.is_some_and(|old| old.bits.is_private()) {
             effect.diff = Some(text.lines().map(|line| format!("+{line}\n")).collect());
@@ -319,6 +322,7 @@ impl Making {
         };
         effect.reversible = true;
         let path = place.path.display().to_string();
+        effect.idle = !created;
         effect.summary = if created { format!("make directory {path}") } else { format!("leave directory {path} as it is") };
         Ok((effect, Made { path, created }, Self { place, bits: options.mode.unwrap_or(NEW_DIRECTORY) }))
     }
@@ -504,6 +508,7 @@ impl Changing {
     pub(super) fn look_at_mode(mut effect: Effect, place: Place, bits: Bits) -> Result<(Effect, Bits, Self)> {
         let (facts, changing) = Self::look(place)?;
         effect.reversible = true;
+        effect.idle = facts.bits == bits;
         effect.summary = format!("change the mode of {} from {} to {bits}", changing.place.path.display(), facts.bits);
         Ok((effect, bits, changing))
     }
@@ -516,9 +521,11 @@ impl Changing {
     pub(super) fn look_at_owner(mut effect: Effect, place: Place, owner: &str) -> Result<(Effect, Owner, Self)> {
         let (facts, changing) = Self::look(place)?;
         let (user, group) = (user_name(facts.user), group_name(facts.group));
+        let wanted = Owner::read(owner)?;
         effect.reversible = true;
+        effect.idle = is_as_wanted(&facts, facts.bits, wanted);
         effect.summary = format!("change the owner of {} from {user}:{group} to {owner}", changing.place.path.display());
-        Ok((effect, Owner::read(owner)?, changing))
+        Ok((effect, wanted, changing))
     }
 
     /// Changes the mode.

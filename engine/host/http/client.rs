@@ -100,6 +100,13 @@ impl Request {
         }
     }
 
+    /// Names the key under which it may be made again, unless the script has named one.
+    pub(super) fn repeatable(&mut self, key: &str) {
+        if let Ok(key) = key.parse() {
+            self.headers.entry("idempotency-key").or_insert(key);
+        }
+    }
+
     /// Adds a header; an error never shows the value.
     pub(super) fn header(&mut self, name: &str, value: &str) -> Result<()> {
         let bad = |what: &str| Error::new(Kind::Invalid, format!("header `{}` {what}", name.escape_debug()));

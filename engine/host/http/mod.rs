@@ -103,6 +103,9 @@ mod api {
     /// answer.ok
     /// ```
     ///
+    /// In a step that declares to be `idempotent` it carries the header `Idempotency-Key`, unless `headers` sets one: the
+    /// same after a crash and in another try, so that the other side can tell a repetition.
+    ///
     /// Options, result and errors as of `get`. A plan sends nothing and assumes the first expected status, with an empty body.
     #[rhai_fn(return_raw, volatile)]
     pub fn post(native: NativeCallContext, url: &str, options: Map) -> RhaiResultOf<Dynamic> {
@@ -202,7 +205,10 @@ fn perform(native: &NativeCallContext<'_>, function: &'static str, method: Metho
     let is_read = method.is_safe();
     let shown = without_secrets(&url);
     let effect = Effect::new(function, &shown, format!("{method} {shown}"));
-    let request = options.request(&call, method, url)?;
+    let mut request = options.request(&call, method, url)?;
+    if !is_read && let Some(key) = call.idempotency_key() {
+        request.repeatable(&key);
+    }
     let planned = request.planned();
     let sent = request.send(call.ctx().permissions(), call.ctx().now());
     let response = if is_read { call.wait(sent)? } else { call.effect(effect, planned, sent)? };

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::dial::{Peer, millis};
 use crate::host::permission::without_secrets;
 use crate::host::trust::Trust;
-use crate::host::{Access, Ctx, nearest};
+use crate::host::{Access, Ctx};
 use crate::model::system::Endpoint;
 
 /// How an endpoint is.
@@ -57,10 +57,7 @@ fn endpoint<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c Endpoint> {
     let endpoints = &ctx.system().endpoints;
     endpoints.get(name).filter(|endpoint| !endpoint.url.is_empty()).ok_or_else(|| {
         let error = Error::new(Kind::NotFound, format!("the system has no endpoint `{name}`"));
-        match nearest(name, endpoints.keys()) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("add `[endpoints.{name}]` with its `url` to the file of the system")),
-        }
+        error.suggest_or(name, endpoints.keys(), || format!("add `[endpoints.{name}]` with its `url` to the file of the system"))
     })
 }
 

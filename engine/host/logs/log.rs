@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Error, Kind, Result};
-use crate::host::logs::format::{Format, Parsed, Reader};
+use crate::host::logs::format::{Format, Reader};
 use crate::host::logs::parts::{self, Content, Part, Permit, SLACK};
+use crate::host::logs::record::Parsed;
 use crate::host::logs::scan::{self, Halt, Input, Manner, Scanned, Visitor};
 use crate::host::logs::stamp::{Clock, repeats_an_hour};
 use crate::model::Span;

@@ -11,7 +11,9 @@ mod log;
 mod output;
 mod parts;
 mod quick;
+mod record;
 mod report;
+mod request;
 mod scan;
 mod search;
 mod stamp;
@@ -26,11 +28,8 @@ use jiff::tz::TimeZone;
 use rhai::plugin::*;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::call::{list_in_words, nearest};
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
-
-/// What reading the output of a service needs instead of a file.
-const OUTPUT: &[(&str, &str)] = &[("docker", "logs"), ("systemd", "logs")];
+use crate::words;
 
 /// The module `logs`.
 pub const MODULE: HostModule = HostModule {
@@ -38,14 +37,19 @@ pub const MODULE: HostModule = HostModule {
     summary: "what logs say: reports, errors, requests, slow statements, within a time and over rotated parts",
     build: || exported_module!(api),
     functions: &[
-        Function::read("report").needs("fs", "read", 0).or_needs(OUTPUT).options::<report::ReportOptions>(),
-        Function::read("errors").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::ErrorOptions>(),
-        Function::read("grep").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::GrepOptions>(),
-        Function::read("count").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::CountOptions>(),
-        Function::read("tail").needs("fs", "read", 0).or_needs(OUTPUT),
-        Function::read("slow").needs("fs", "read", 0).or_needs(OUTPUT).options::<search::SlowOptions>(),
+        reads("report").options::<report::ReportOptions>(),
+        reads("errors").options::<search::ErrorOptions>(),
+        reads("grep").options::<search::GrepOptions>(),
+        reads("count").options::<search::CountOptions>(),
+        reads("tail"),
+        reads("slow").options::<search::SlowOptions>(),
     ],
 };
+
+/// A function that reads a log: a file, or what a service writes.
+const fn reads(name: &'static str) -> Function {
+    Function::read(name).needs("fs", "read", 0).needs("docker", "logs", 0).needs("systemd", "logs", 0).one_is_enough()
+}
 
 #[export_module]
 mod api {
@@ -79,7 +83,9 @@ mod api {
     /// when they have none; everything when absent), `format` (`app`, `nginx`, `nginx-error`, `syslog`, `postgres`,
     /// `security`, `json`; of the system file, else guessed), `timezone` (of stamps without a zone; of the system
     /// file, else this machine's), `top` (20; how long the lists are), `ignore` (expressions; lines that match
-    /// count as `ignored` and nothing else), `min_requests` (0; endpoints with fewer are not listed).
+    /// count as `ignored` and nothing else), `min_requests` (0; endpoints with fewer are not listed), `newest` (0, at most
+    /// 1 000; how many of the newest errors to tell), `slow` (a duration; tells the statements of a PostgreSQL log that took
+    /// at least this long).
     ///
     /// Returns
     /// `problem`: nothing, or `missing`, `unreadable`, `empty` (no line at all), `format` (no line could be read so),
@@ -94,6 +100,7 @@ mod api {
     /// `error_rate`, `p50`, `p95`, `p99`), `latency` (`count`, `mean`, `p50`, `p95`, `p99`, `max`), all in milliseconds
     /// and percentiles within 1 %, nothing where the log has no times;
     /// `clients` (list of `address`, `count`), `clients_total`, `login_failures` (list of `address`, `count`);
+    /// `newest` (the lines of `errors`, newest first, as `errors` gives them), `slow` (as `slow` gives them, `top` at most);
     /// `parts` (list of `path`, `bytes`, `compressed`, `lines`, `problem`).
     ///
     /// Memory is bounded: beyond 512 endpoints, 32 768 addresses or 2 048 error types the rarer half is folded into
@@ -287,9 +294,9 @@ fn named(call: &Call<'_>, name: &str) -> Result<log::Log> {
     }
     let Some(found) = system.logs.get(name) else {
         let known: Vec<String> = system.logs.keys().cloned().collect();
-        let hint = match nearest(name, &known) {
+        let hint = match words::nearest(name, &known) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("its logs are {}; a path begins with `/`", list_in_words(&known)),
+            None => format!("its logs are {}; a path begins with `/`", words::list(&known)),
         };
         return Err(Error::new(Kind::NotFound, format!("the system has no log `{name}`")).target(name).hint(hint));
     };
@@ -320,7 +327,7 @@ fn named(call: &Call<'_>, name: &str) -> Result<log::Log> {
 fn format_named(log: &str, name: &str) -> Result<format::Format> {
     format::Format::named(name).ok_or_else(|| {
         let known = format::Format::ALL.map(|format| format.name().to_owned());
-        Error::new(Kind::Config, format!("log `{log}`: unknown format `{name}`")).hint(format!("the formats are {}", list_in_words(&known)))
+        Error::new(Kind::Config, format!("log `{log}`: unknown format `{name}`")).hint(format!("the formats are {}", words::list(&known)))
     })
 }
 

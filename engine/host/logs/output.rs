@@ -7,9 +7,10 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::docker::Docker;
-use crate::host::logs::format::{Format, Parsed, Reader};
+use crate::host::logs::format::{Format, Reader};
 use crate::host::logs::log::{Log, Window};
 use crate::host::logs::parts::SLACK;
+use crate::host::logs::record::Parsed;
 use crate::host::logs::stamp::Clock;
 use crate::host::systemd::{JournalOptions, Systemd, UnitName};
 use crate::host::{Ctx, Moment};

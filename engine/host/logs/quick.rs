@@ -6,7 +6,9 @@
 
 use memchr::memchr;
 
-use crate::host::logs::format::{self, Format, Level, Reader, Record, Request};
+use crate::host::logs::format::{self, Format, Reader};
+use crate::host::logs::record::{self, Level, Record, Request};
+use crate::host::logs::request;
 use crate::host::logs::scan::Line;
 use crate::host::logs::stamp::zone;
 
@@ -50,13 +52,13 @@ impl Shortcut {
         let close = unescaped_quote(message)?;
         let request = &message[..close];
         let method = method_length(request)?;
-        let (status, after) = format::status(&message[close + 1..])?;
+        let (status, after) = request::status(&message[close + 1..])?;
         let request = Request {
             client: &line[..client_end],
-            line: format::request_line(request),
+            line: request::request_line(request),
             method,
             status,
-            micros: request_time(after).unwrap_or_else(|| format::request_time(after)),
+            micros: request_time(after).unwrap_or_else(|| request::request_time(after)),
         };
         Some(Record { time: Some(self.stamp.1), level: None, message, request: Some(request), failure: None })
     }
@@ -133,7 +135,7 @@ impl Heads {
     /// Learns the head of a text that was not known, if it has one.
     #[cold]
     fn learn(&mut self, text: &[u8]) {
-        let Some((_, end)) = format::level(text, false) else { return };
+        let Some((_, end)) = record::level(text, false) else { return };
         let length = end - text[..end].iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
         let head = &text[..length];
         if length == 0 || length > LONGEST_HEAD || !decides_zone(head) {
@@ -248,7 +250,7 @@ fn method_length(text: &[u8]) -> Option<usize> {
     match text {
         [b'G', b'E', b'T', b' ', ..] => Some(4),
         [b'P', b'O', b'S', b'T', b' ', ..] => Some(5),
-        _ => format::method_length(text),
+        _ => request::method_length(text),
     }
 }
 
@@ -278,7 +280,7 @@ fn request_time(after: &[u8]) -> Option<Option<u32>> {
 #[inline]
 fn app_request(message: &[u8]) -> Option<Request<'_>> {
     let open = memchr(b'"', message)?;
-    quick_request(message, open).or_else(|| format::app_request(message))
+    quick_request(message, open).or_else(|| request::app_request(message))
 }
 
 /// `1.2.3.4:5 - "GET /path HTTP/1.1" 200 OK 12ms`.
@@ -287,10 +289,10 @@ fn quick_request(message: &[u8], open: usize) -> Option<Request<'_>> {
     let rest = &message[open + 1..];
     let method = method_length(rest)?;
     let close = memchr(b'"', rest)?;
-    let (status, after) = format::status(&rest[close + 1..])?;
+    let (status, after) = request::status(&rest[close + 1..])?;
     let client = client(message, open)?;
-    let micros = milliseconds(after).or_else(|| format::unit_duration(after));
-    Some(Request { client, line: format::request_line(&rest[..close]), method, status, micros })
+    let micros = milliseconds(after).or_else(|| request::unit_duration(after));
+    Some(Request { client, line: request::request_line(&rest[..close]), method, status, micros })
 }
 
 /// The address in `1.2.3.4:5 - "`, where the quote stands there.
@@ -319,7 +321,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::host::logs::format::Parsed;
+    use crate::host::logs::record::Parsed;
     use crate::host::logs::scan::{Halt, Input, Manner, Visitor, scan};
     use crate::host::logs::stamp::Clock;
 

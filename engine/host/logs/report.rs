@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::logs::fold;
-use crate::host::logs::format::{Format, Level, Parsed, Reader, Record, Request};
+use crate::host::logs::format::{Format, Reader};
 use crate::host::logs::log::{Asked, Log, Opened, Window, time_text};
 use crate::host::logs::parts::Permit;
 use crate::host::logs::quick::Shortcut;
+use crate::host::logs::record::{Level, Parsed, Record, Request};
 use crate::host::logs::scan::{Count, Halt, Line, Visitor};
-use crate::host::logs::search::{REGEX_SIZE, cut};
+use crate::host::logs::search::{Hit, LONGEST_SHOWN, Newest, REGEX_SIZE, Slow, SlowStatements, cut};
 use crate::host::logs::tally::{Batch, Histogram, Shelf, Tally, Weighed};
 use crate::model::Span;
 
@@ -29,6 +30,8 @@ pub(super) struct ReportOptions {
     top: Option<usize>,
     ignore: Vec<String>,
     min_requests: u64,
+    newest: usize,
+    slow: Option<Span>,
 }
 
 impl ReportOptions {
@@ -73,6 +76,8 @@ pub(super) struct Report {
     clients: Vec<Client>,
     clients_total: usize,
     login_failures: Vec<Client>,
+    newest: Vec<Hit>,
+    slow: Vec<Slow>,
     parts: Vec<PartReport>,
     /// Lines that could be read, in the window or not.
     #[serde(skip)]
@@ -142,7 +147,7 @@ pub(super) fn report(log: &Log, window: Window, options: &ReportOptions, permit:
     let make = || Tallies {
         reader: opened.reader(),
         shortcut: Shortcut::new(opened.format),
-        counts: Counts::new(&opened.window),
+        counts: Counts::new(&opened, options),
         ignore: &ignore,
         ignored: 0,
         malformed: 0,
@@ -230,7 +235,19 @@ struct Counts {
     requests: Shelf,
     clients: Batch,
     failures: Tally<u64>,
+    newest: Newest<Grave>,
+    /// Of a log of PostgreSQL, when they are asked for.
+    slow: Option<SlowStatements>,
     scratch: Vec<u8>,
+}
+
+/// A line of level error or worse.
+#[derive(Debug)]
+struct Grave {
+    part: usize,
+    time: Option<i64>,
+    level: Level,
+    line: Vec<u8>,
 }
 
 /// An error type, and its newest line.
@@ -239,6 +256,12 @@ struct Sample {
     count: u64,
     time: i64,
     line: Vec<u8>,
+}
+
+impl Grave {
+    fn hit(&self, opened: &Opened) -> Hit {
+        Hit::new(opened, self.part, self.time, Some(self.level), &self.line)
+    }
 }
 
 impl Weighed for Sample {
@@ -276,7 +299,8 @@ impl Weighed for Served {
 }
 
 impl Counts {
-    fn new(window: &Window) -> Self {
+    fn new(opened: &Opened, options: &ReportOptions) -> Self {
+        let window = &opened.window;
         Self {
             window: window.millis(),
             bounded: window.is_bounded(),
@@ -293,6 +317,8 @@ impl Counts {
             requests: Shelf::new(),
             clients: Batch::new(MOST_CLIENTS),
             failures: Tally::new(MOST_CLIENTS),
+            newest: Newest::new(options.newest.min(LARGEST_TOP)),
+            slow: options.slow.filter(|_| opened.format == Format::Postgres).map(SlowStatements::new),
             scratch: Vec::new(),
         }
     }
@@ -316,7 +342,7 @@ impl Counts {
         if let Some(level) = record.level {
             self.levels[level as usize] += 1;
             if level >= Level::Error {
-                self.add_error(record, text, line);
+                self.add_error(record, level, text, line);
             }
         }
         if let Some(request) = &record.request {
@@ -326,9 +352,12 @@ impl Counts {
             let address = if failure.address.is_empty() { b"unknown" } else { failure.address };
             *self.failures.entry(address) += failure.count;
         }
+        if let Some(slow) = &mut self.slow {
+            slow.add(record, line);
+        }
     }
 
-    fn add_error(&mut self, record: &Record<'_>, text: &[u8], line: &Line<'_>) {
+    fn add_error(&mut self, record: &Record<'_>, level: Level, text: &[u8], line: &Line<'_>) {
         fold::error_type(record.message, line.following(), &mut self.scratch);
         let sample = self.types.entry(&self.scratch);
         let time = record.time.unwrap_or(0);
@@ -338,6 +367,9 @@ impl Counts {
             sample.line.extend_from_slice(&text[..text.len().min(LONGEST_SAMPLE)]);
         }
         sample.count += 1;
+        // Made presentable at the end: in the order of a log each is the newest so far.
+        let grave = || Grave { part: line.part, time: record.time, level, line: text[..text.len().min(LONGEST_SHOWN + 1)].to_vec() };
+        self.newest.keep(record.time, line, grave);
     }
 
     #[inline]
@@ -370,6 +402,10 @@ impl Counts {
         self.endpoints.merge(other.endpoints);
         self.clients.merge(other.clients);
         self.failures.merge(other.failures);
+        self.newest.merge(other.newest);
+        if let (Some(mine), Some(theirs)) = (&mut self.slow, other.slow) {
+            mine.merge(theirs);
+        }
     }
 
     fn into_report(self, opened: &Opened, options: &ReportOptions) -> Report {
@@ -414,6 +450,8 @@ impl Counts {
             clients_total: client_tally.len(),
             clients: clients(client_tally, top),
             login_failures: clients(self.failures, top),
+            newest: self.newest.into_sorted().iter().map(|found| found.hit(opened)).collect(),
+            slow: self.slow.map_or_else(Vec::new, |slow| slow.into_sorted(top, &opened.zone)),
             records: self.records,
             ..Report::new(opened.format)
         }
@@ -486,6 +524,8 @@ impl Report {
             clients: Vec::new(),
             clients_total: 0,
             login_failures: Vec::new(),
+            newest: Vec::new(),
+            slow: Vec::new(),
             parts: Vec::new(),
             records: 0,
         }

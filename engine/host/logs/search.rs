@@ -2,15 +2,17 @@
 
 use std::io::Read;
 
+use jiff::tz::TimeZone;
 use memchr::{memchr, memrchr};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::logs::fold;
-use crate::host::logs::format::{Format, Level, Parsed, Reader, slow_statement};
+use crate::host::logs::format::{Format, Reader, slow_statement};
 use crate::host::logs::log::{Asked, Log, Opened, Window, time_text, unreadable_part};
 use crate::host::logs::parts::{Content, Part, Permit};
+use crate::host::logs::record::{Level, Parsed, Record};
 use crate::host::logs::scan::{self, Count, Halt, LONGEST_LINE, Line, Visitor};
 use crate::host::logs::tally::{Tally, Weighed};
 use crate::model::Span;
@@ -18,7 +20,7 @@ use crate::model::Span;
 /// The most memory a compiled expression takes.
 pub(super) const REGEX_SIZE: usize = 1 << 20;
 /// What a script sees of a line.
-const LONGEST_SHOWN: usize = 4096;
+pub(super) const LONGEST_SHOWN: usize = 4096;
 const LIMIT: usize = 50;
 const LARGEST_LIMIT: usize = 1000;
 const MOST_CONTEXT: usize = 20;
@@ -112,6 +114,20 @@ pub(super) struct Hit {
     after: Vec<String>,
 }
 
+impl Hit {
+    /// A line without those around it.
+    pub(super) fn new(opened: &Opened, part: usize, time: Option<i64>, level: Option<Level>, line: &[u8]) -> Self {
+        Self {
+            time: time.map(|time| time_text(time, &opened.zone)),
+            level: level.map(Level::name),
+            line: cut(line),
+            path: opened.parts[part].path.display().to_string(),
+            before: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+}
+
 /// The newest lines that tell of errors, newest first.
 ///
 /// # Errors
@@ -177,9 +193,9 @@ fn find(log: &Log, window: Window, search: &Search, permit: Permit<'_>, halt: &H
     let Some(opened) = log.open_existing(window, permit)? else { return Ok(Vec::new()) };
     let scanned = opened.scan(true, || Finder::new(&opened, search), halt)?;
     whole(&opened, &scanned.parts)?;
-    let mut found: Vec<_> = scanned.visitors.into_iter().flat_map(|finder| finder.found).collect();
-    newest_first(&mut found, search.limit);
-    Ok(found.into_iter().map(|(_, hit)| hit).collect())
+    let mut newest = Newest::new(search.limit);
+    scanned.visitors.into_iter().for_each(|finder| newest.merge(finder.newest));
+    Ok(newest.into_sorted())
 }
 
 /// Fails when a part was not read to its end: what was not read may hold what is looked for.
@@ -191,9 +207,49 @@ fn whole(opened: &Opened, counts: &[Count]) -> Result<()> {
 /// The order of lines: by time, then by part and place.
 type Age = (i64, std::cmp::Reverse<usize>, u64);
 
-fn newest_first<T>(found: &mut Vec<(Age, T)>, limit: usize) {
-    found.sort_unstable_by_key(|(age, _)| std::cmp::Reverse(*age));
-    found.truncate(limit);
+/// What was found on the newest of many lines.
+#[derive(Debug)]
+pub(super) struct Newest<T> {
+    limit: usize,
+    found: Vec<(Age, T)>,
+    /// What is older is not among the newest any more.
+    oldest: Option<Age>,
+}
+
+impl<T> Newest<T> {
+    /// Nothing yet, and at most `limit`.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, found: Vec::new(), oldest: None }
+    }
+
+    /// Keeps what `make` finds on a line of this time, unless enough is newer.
+    pub(super) fn keep(&mut self, time: Option<i64>, line: &Line<'_>, make: impl FnOnce() -> T) {
+        let age = (time.unwrap_or(i64::MIN), std::cmp::Reverse(line.part), line.offset);
+        if self.limit == 0 || self.oldest.is_some_and(|oldest| age < oldest) {
+            return;
+        }
+        self.found.push((age, make()));
+        if self.found.len() >= 2 * self.limit {
+            self.sort();
+            self.oldest = self.found.last().map(|(age, _)| *age);
+        }
+    }
+
+    /// Adds what another kept.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.found.extend(other.found);
+    }
+
+    /// The newest first.
+    pub(super) fn into_sorted(mut self) -> Vec<T> {
+        self.sort();
+        self.found.into_iter().map(|(_, found)| found).collect()
+    }
+
+    fn sort(&mut self) {
+        self.found.sort_unstable_by_key(|(age, _)| std::cmp::Reverse(*age));
+        self.found.truncate(self.limit);
+    }
 }
 
 /// Finds lines and keeps the newest.
@@ -203,34 +259,22 @@ struct Finder<'s> {
     reader: Reader,
     window: std::ops::Range<i64>,
     count: u64,
-    found: Vec<(Age, Hit)>,
-    /// What is older is not among the newest any more.
-    oldest: Option<Age>,
+    newest: Newest<Hit>,
 }
 
 impl<'s> Finder<'s> {
     fn new(opened: &'s Opened, search: &'s Search) -> Self {
-        Self { opened, search, reader: opened.reader(), window: opened.window.millis(), count: 0, found: Vec::new(), oldest: None }
+        let newest = Newest::new(search.limit);
+        Self { opened, search, reader: opened.reader(), window: opened.window.millis(), count: 0, newest }
     }
 
     fn keep(&mut self, line: &Line<'_>, time: Option<i64>, level: Option<Level>) {
-        let age = (time.unwrap_or(i64::MIN), std::cmp::Reverse(line.part), line.offset);
-        if self.search.limit == 0 || self.oldest.is_some_and(|oldest| age < oldest) {
-            return;
-        }
-        let hit = Hit {
-            time: time.map(|time| time_text(time, &self.opened.zone)),
-            level: level.map(Level::name),
-            line: cut(line.text()),
-            path: self.opened.parts[line.part].path.display().to_string(),
-            before: before(line.preceding(), self.search.context),
-            after: after(line.following(), self.search.context),
-        };
-        self.found.push((age, hit));
-        if self.found.len() >= 2 * self.search.limit {
-            newest_first(&mut self.found, self.search.limit);
-            self.oldest = self.found.last().map(|(age, _)| *age);
-        }
+        let (opened, context) = (self.opened, self.search.context);
+        self.newest.keep(time, line, || Hit {
+            before: before(line.preceding(), context),
+            after: after(line.following(), context),
+            ..Hit::new(opened, line.part, time, level, line.text())
+        });
     }
 }
 
@@ -404,33 +448,24 @@ impl Weighed for Times {
 /// As [`Log::open_existing`].
 pub(super) fn slow(log: &Log, window: Window, options: &SlowOptions, permit: Permit<'_>, halt: &Halt) -> Result<Vec<Slow>> {
     let Some(opened) = log.open_existing(window, permit)? else { return Ok(Vec::new()) };
-    let min = options.min.unwrap_or_default().0.as_secs_f64() * 1000.0;
-    let make =
-        || Statements { reader: opened.reader(), window: opened.window.millis(), opened: &opened, min, found: Tally::new(MOST_STATEMENTS) };
+    let make = || Statements {
+        reader: opened.reader(),
+        window: opened.window.millis(),
+        opened: &opened,
+        slow: SlowStatements::new(options.min.unwrap_or_default()),
+    };
     let scanned = opened.scan(false, make, halt)?;
     whole(&opened, &scanned.parts)?;
-    let mut all = Tally::new(MOST_STATEMENTS);
-    scanned.visitors.into_iter().for_each(|visitor| all.merge(visitor.found));
-    let round = |millis: f64| (millis * 1000.0).round() / 1000.0;
-    let told = all.into_sorted().into_iter().take(options.limit.unwrap_or(LIMIT).min(LARGEST_LIMIT));
-    Ok(told
-        .map(|(statement, times)| Slow {
-            statement: String::from_utf8_lossy(&statement).into_owned(),
-            count: times.count,
-            total: round(times.total),
-            mean: round(times.total / times.count as f64),
-            max: times.max,
-            last: (times.last > 0).then(|| time_text(times.last, &opened.zone)),
-        })
-        .collect())
+    let mut all = SlowStatements::new(Span::default());
+    scanned.visitors.into_iter().for_each(|visitor| all.merge(visitor.slow));
+    Ok(all.into_sorted(options.limit.unwrap_or(LIMIT).min(LARGEST_LIMIT), &opened.zone))
 }
 
 struct Statements<'o> {
     reader: Reader,
     window: std::ops::Range<i64>,
     opened: &'o Opened,
-    min: f64,
-    found: Tally<Times>,
+    slow: SlowStatements,
 }
 
 impl Visitor for Statements<'_> {
@@ -440,15 +475,53 @@ impl Visitor for Statements<'_> {
 
     fn line(&mut self, line: &Line<'_>) {
         let Parsed::Record(record) = self.reader.read(line.text()) else { return };
-        let time = record.time.unwrap_or(0);
-        let Some((millis, first)) = slow_statement(record.message) else { return };
-        if millis < self.min || !self.window.contains(&time) {
-            return;
+        if record.time.is_some_and(|time| self.window.contains(&time)) {
+            self.slow.add(&record, line);
         }
+    }
+}
+
+/// Statements that took long, by what they have in common.
+#[derive(Debug)]
+pub(super) struct SlowStatements {
+    /// In milliseconds.
+    min: f64,
+    found: Tally<Times>,
+}
+
+impl SlowStatements {
+    /// None yet; of those that took at least `min`.
+    pub(super) fn new(min: Span) -> Self {
+        Self { min: min.0.as_secs_f64() * 1000.0, found: Tally::new(MOST_STATEMENTS) }
+    }
+
+    /// Adds the statement a record tells of, if it does and took long.
+    pub(super) fn add(&mut self, record: &Record<'_>, line: &Line<'_>) {
+        let Some((millis, first)) = slow_statement(record.message).filter(|(millis, _)| *millis >= self.min) else { return };
         let mut statement = first.to_vec();
         append_rest(&mut statement, line.following());
         let times = self.found.entry(&fold::statement(&statement));
-        times.absorb(Times { count: 1, total: millis, max: millis, last: time });
+        times.absorb(Times { count: 1, total: millis, max: millis, last: record.time.unwrap_or(0) });
+    }
+
+    /// Adds what another found.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.found.merge(other.found);
+    }
+
+    /// The most time first, at most `limit`.
+    pub(super) fn into_sorted(self, limit: usize, zone: &TimeZone) -> Vec<Slow> {
+        let round = |millis: f64| (millis * 1000.0).round() / 1000.0;
+        let told = self.found.into_sorted().into_iter().take(limit);
+        told.map(|(statement, times)| Slow {
+            statement: String::from_utf8_lossy(&statement).into_owned(),
+            count: times.count,
+            total: round(times.total),
+            mean: round(times.total / times.count as f64),
+            max: times.max,
+            last: (times.last > 0).then(|| time_text(times.last, zone)),
+        })
+        .collect()
     }
 }
 

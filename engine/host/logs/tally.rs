@@ -87,7 +87,12 @@ impl<V: Weighed> Tally<V> {
     /// Where the value of a name is, until names are folded.
     #[inline]
     pub(super) fn place(&mut self, name: &[u8]) -> Place {
-        let hash = hash(self.seed, name);
+        self.place_of(hash(self.seed, name), name)
+    }
+
+    /// The same, where the hash is known.
+    #[inline]
+    fn place_of(&mut self, hash: u64, name: &[u8]) -> Place {
         let slot = self.slot(hash);
         Place(match self.index[slot].place() {
             0 => self.insert(hash, name),
@@ -226,25 +231,37 @@ impl Shelf {
 /// without the seed.
 #[inline]
 fn hash(seed: u64, name: &[u8]) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        product as u64 ^ (product >> 64) as u64
-    };
-    let other = seed.rotate_left(32) ^ ODD;
-    let mut state = seed ^ (name.len() as u64).wrapping_mul(ODD);
+    let mut state = seed;
     let pairs = name.len().saturating_sub(1) / 16;
     for pair in name.as_chunks::<16>().0.iter().take(pairs) {
         let (first, last) = halves(pair);
-        state = fold(first ^ state, last ^ other);
+        state = multiply(first ^ state, last ^ ODD);
     }
-    // The ends of what is left may overlap: all bytes are in them.
-    let (first, last) = match (name.last_chunk::<16>(), name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (Some(pair), _, _) => halves(pair),
-        (None, Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+    hash_short(state, name.len(), name.last_chunk().map_or_else(|| ends(name), halves))
+}
+
+/// The hash of a name of this length, of which these bytes are left.
+#[inline]
+fn hash_short(state: u64, length: usize, (first, last): (u64, u64)) -> u64 {
+    let state = state ^ (length as u64).wrapping_mul(ODD);
+    multiply(multiply(first ^ state, last ^ state.rotate_left(32)), ODD)
+}
+
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[inline]
+fn multiply(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// The first and the last bytes of at most 16; they may overlap, and all are in them.
+#[inline]
+fn ends(name: &[u8]) -> (u64, u64) {
+    match (name.first_chunk(), name.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
         _ => (name.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)), 0),
-    };
-    fold(fold(first ^ state, last ^ other), ODD)
+    }
 }
 
 #[inline]
@@ -265,16 +282,29 @@ pub(super) struct Batch {
     count: usize,
 }
 
-/// A short name that waits, its length and its hash.
+/// A short name that waits.
 #[derive(Debug, Clone, Copy, Default)]
 struct Waiting {
-    name: [u8; SHORT],
+    ends: (u64, u64),
     length: usize,
     hash: u64,
 }
 
-/// Longer names do not wait.
-const SHORT: usize = 16;
+impl Waiting {
+    /// The bytes of the name.
+    fn name(&self) -> [u8; 16] {
+        let (first, last) = self.ends;
+        let bytes = match self.length {
+            8.. => u128::from(first) | u128::from(last) << (8 * (self.length - 8)),
+            // Shorter ones are one number, their last byte the lowest.
+            length => u128::from(first.swap_bytes() >> (64 - 8 * length.max(1))),
+        };
+        bytes.to_le_bytes()
+    }
+}
+
+/// How long the names are that wait.
+const SHORT: std::ops::RangeInclusive<usize> = 1..=16;
 const MOST_WAITING: usize = 64;
 
 impl Batch {
@@ -286,14 +316,12 @@ impl Batch {
     /// Counts a name once.
     #[inline]
     pub(super) fn count(&mut self, name: &[u8]) {
-        if name.len() > SHORT {
+        if !SHORT.contains(&name.len()) {
             *self.tally.entry(name) += 1;
             return;
         }
-        let waiting = &mut self.waiting[self.count];
-        waiting.name[..name.len()].copy_from_slice(name);
-        waiting.length = name.len();
-        waiting.hash = hash(self.tally.seed, name);
+        let ends = ends(name);
+        self.waiting[self.count] = Waiting { ends, length: name.len(), hash: hash_short(self.tally.seed, name.len(), ends) };
         self.count += 1;
         if self.count == MOST_WAITING {
             self.flush();
@@ -312,7 +340,7 @@ impl Batch {
         for (waiting, &slot) in waiting.iter().zip(&slots).take(*count) {
             // What was there may have moved since, when names were new.
             let is_there = slot.is_of(waiting.hash) && slot.place() != 0 && slot.0 == tally.index[waiting.hash as usize & mask].0;
-            let place = if is_there { slot.place() - 1 } else { tally.place(&waiting.name[..waiting.length]).0 };
+            let place = if is_there { slot.place() - 1 } else { tally.place_of(waiting.hash, &waiting.name()[..waiting.length]).0 };
             tally.values[place] += 1;
         }
         *count = 0;
@@ -452,6 +480,23 @@ mod tests {
         *other.entry(b"b") += 3;
         one.merge(other);
         assert_eq!(one.into_sorted(), [(b"a".as_slice().into(), 3), (b"b".as_slice().into(), 3)]);
+    }
+
+    #[test]
+    fn names_that_wait_are_counted_as_those_that_do_not() {
+        let (mut batch, mut tally) = (Batch::new(1000), Tally::<u64>::new(1000));
+        for round in 0..7_u64 {
+            for length in 0..24 {
+                // Names that begin or end alike, and some with zeros.
+                for last in [b'\0', b'a', b'b', 0xff] {
+                    let mut name = vec![if round % 2 == 0 { b'a' } else { b'\0' }; length];
+                    name.last_mut().into_iter().for_each(|end| *end = last);
+                    batch.count(&name);
+                    *tally.entry(&name) += 1;
+                }
+            }
+        }
+        assert_eq!(batch.into_tally().into_sorted(), tally.into_sorted());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::log::{Asked, Log, Source, Window};
 use super::report::{self, ReportOptions};
 use super::scan::Halt;
-use super::{format, search};
+use super::{format, record, search};
 use crate::error::{Error, Kind, Result};
 use crate::host::testing::Bench;
 use crate::host::{Mode, Secrets, value};
@@ -246,7 +246,7 @@ fn a_report_counts_what_counting_line_by_line_does() {
     let mut reader = format::Reader::new(format::Format::Nginx, super::stamp::Clock::new(TimeZone::UTC, NOW.parse().unwrap()));
     let (mut clients, mut endpoints) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
     for line in text.lines() {
-        let format::Parsed::Record(format::Record { request: Some(request), .. }) = reader.read(line.as_bytes()) else { panic!("{line}") };
+        let record::Parsed::Record(record::Record { request: Some(request), .. }) = reader.read(line.as_bytes()) else { panic!("{line}") };
         *clients.entry(String::from_utf8_lossy(request.client).into_owned()).or_default() += 1;
         let mut name = Vec::new();
         let name = String::from_utf8_lossy(super::fold::endpoint(request.line, request.method, &mut name)).into_owned();
@@ -344,6 +344,29 @@ fn lines_are_found_newest_first_with_their_time() {
 }
 
 #[test]
+fn a_report_tells_the_newest_errors_as_looking_for_them_does() {
+    let logs = tempfile::tempdir().unwrap();
+    let line =
+        |second: u32, level: &str| format!("2026-11-21 11:{:02}:{:02},000 - app - {level} - line {second}\r\n", second / 60, second % 60);
+    write(
+        logs.path(),
+        "app.log",
+        &(600..900).map(|second| line(second, ["INFO", "ERROR", "CRITICAL"][second as usize % 3])).collect::<String>(),
+    );
+    write(logs.path(), "app.log.1", &(0..600).map(|second| line(second, ["ERROR", "WARNING"][second as usize % 2])).collect::<String>());
+    let log = log(&logs.path().join("app.log"), "UTC");
+    let always = Window { since: None, until: None, now: NOW.parse().unwrap() };
+    for (limit, expected) in [(5, 5), (250, 250), (1000, 500)] {
+        let found = search::errors(&log, always, &serde_json::from_value(json!({ "limit": limit })).unwrap(), &allow, &Halt::default());
+        let newest = &report_of(&log, json!({ "newest": limit }))["newest"];
+        assert_eq!(newest, &serde_json::to_value(found.unwrap()).unwrap());
+        assert_eq!(newest.as_array().unwrap().len(), expected);
+        assert_eq!(newest[0]["line"], "2026-11-21 11:14:59,000 - app - CRITICAL - line 899");
+    }
+    assert_eq!(report_of(&log, json!({}))["newest"], json!([]));
+}
+
+#[test]
 fn the_end_of_a_long_log_is_read_from_its_end() {
     let logs = tempfile::tempdir().unwrap();
     let text: String = (0..30_000).map(|number| format!("line {number} {}\n", "x".repeat(20))).collect();
@@ -372,6 +395,8 @@ fn slow_statements_are_grouped_by_what_they_have_in_common() {
     let path = logs.path().join("postgresql.log");
     let bench = bench(&path, &path.display().to_string());
     let found = plain(&bench, &format!(r#"logs::slow("{}", #{{ min: "100ms" }})"#, path.display()));
+    let in_report = plain(&bench, &format!(r#"logs::report("{}", #{{ slow: "100ms" }}).slow"#, path.display()));
+    assert_eq!(in_report, found, "one pass tells the same");
     assert_eq!(
         found,
         json!([

@@ -4,13 +4,16 @@ mod client;
 mod ping;
 mod sockets;
 
+use std::collections::BTreeMap;
+
 use rhai::plugin::*;
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::host::dial::Peer;
 use crate::host::permission::Grant;
-use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
+use crate::host::{Access, Answer, Call, Function, HostModule, Question, RhaiResultOf};
+pub(crate) use sockets::owners as socket_owners;
 
 /// The module `net`.
 pub const MODULE: HostModule = HostModule {
@@ -32,7 +35,7 @@ const THIS_MACHINE: &str = "localhost";
 mod api {
     use rhai::{Dynamic, Map};
 
-    use super::{client, granted, ping, sockets, table};
+    use super::{client, granted, owners, ping, sockets, table};
     use crate::host::dial::Peer;
     use crate::host::{Call, RhaiResultOf};
 
@@ -128,7 +131,7 @@ mod api {
     /// Ports published by a container are held by its proxy, or by nobody when the firewall forwards them.
     #[rhai_fn(return_raw, volatile)]
     pub fn listeners(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
-        table(&native, "net::listeners", sockets::listeners)
+        table(&native, "net::listeners", |call| sockets::listeners(&owners(call)))
     }
 
     /// How many TCP sockets of this machine are in each state.
@@ -141,7 +144,7 @@ mod api {
     /// `listen`, `closing`, `new_syn_recv`; containers with a network of their own are not in it.
     #[rhai_fn(return_raw, volatile)]
     pub fn connections(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
-        table(&native, "net::connections", sockets::connections)
+        table(&native, "net::connections", |_| sockets::connections())
     }
 }
 
@@ -151,10 +154,22 @@ fn granted(call: &Call<'_>, verb: &str, peer: &Peer) -> RhaiResultOf<Grant> {
     call.ctx().permissions().check(&access).cloned().map_err(|error| call.fail(error))
 }
 
-fn table<T: Serialize>(native: &NativeCallContext<'_>, function: &'static str, read: fn() -> Result<T>) -> RhaiResultOf<Dynamic> {
+/// Who holds which socket: as the supervisor sees it, which has no wall around it, or as it is seen from here.
+fn owners(call: &Call<'_>) -> BTreeMap<u64, u32> {
+    match call.ctx().recorder().ask(Question::SocketOwners) {
+        Ok(Answer::Value(owners)) => serde_json::from_value(owners).unwrap_or_default(),
+        _ => sockets::owners(),
+    }
+}
+
+fn table<T: Serialize>(
+    native: &NativeCallContext<'_>,
+    function: &'static str,
+    read: impl FnOnce(&Call<'_>) -> Result<T>,
+) -> RhaiResultOf<Dynamic> {
     let call = Call::new(native, function)?;
     call.permit(&Access::host("listeners", THIS_MACHINE, 0))?;
-    let found = read().map_err(|error| call.fail(error))?;
+    let found = read(&call).map_err(|error| call.fail(error))?;
     call.value(&found)
 }
 

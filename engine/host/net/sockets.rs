@@ -1,6 +1,6 @@
 //! The TCP sockets of this machine, from the tables of the kernel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::read_to_string;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -27,8 +27,7 @@ pub(super) struct Listener {
 }
 
 /// The listening ports in their order; processes of others are nameless without the rights to see them.
-pub(super) fn listeners() -> Result<Vec<Listener>> {
-    let owners = owners();
+pub(super) fn listeners(owners: &BTreeMap<u64, u32>) -> Result<Vec<Listener>> {
     let mut listening: Vec<Socket> = sockets()?.into_iter().filter(|socket| socket.state == "listen").collect();
     listening.sort_by_key(|socket| (socket.port, socket.address));
     let describe = |socket: Socket| {
@@ -97,8 +96,8 @@ fn address_of(hex: &str) -> Option<IpAddr> {
 }
 
 /// The process that holds each socket, as far as they may be seen.
-fn owners() -> HashMap<u64, u32> {
-    let mut owners = HashMap::new();
+pub(crate) fn owners() -> BTreeMap<u64, u32> {
+    let mut owners = BTreeMap::new();
     let Ok(processes) = std::fs::read_dir("/proc") else { return owners };
     for process in processes.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };

@@ -27,7 +27,7 @@ use serde_json::Value;
 pub use client::{Preview, Receipt, Refusal, Retry, deliver, kind_of, preview};
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Answer, Call, Function, HostModule, Question, RhaiResultOf, nearest, value};
+use crate::host::{Access, Answer, Call, Function, HostModule, Question, RhaiResultOf, value};
 use crate::model::system::Contact;
 use crate::model::{Effect, Message, Urgency};
 
@@ -341,10 +341,11 @@ fn contact(call: &Call<'_>, name: &str) -> RhaiResultOf<Contact> {
         return Ok(contact.clone());
     }
     let error = Error::new(Kind::NotFound, format!("system `{}` has no contact or route `{name}`", system.name)).target(name);
-    Err(call.fail(match nearest(name, system.contacts.keys().chain(system.routes.keys())) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint("name it in the system file: `[contacts.NAME]`, `[routes]`"),
-    }))
+    Err(call.fail(error.suggest_or(
+        name,
+        system.contacts.keys().chain(system.routes.keys()),
+        || "name it in the system file: `[contacts.NAME]`, `[routes]`",
+    )))
 }
 
 fn message(call: &Call<'_>, map: &Map, level: Option<Urgency>) -> RhaiResultOf<Message> {
@@ -352,6 +353,11 @@ fn message(call: &Call<'_>, map: &Map, level: Option<Urgency>) -> RhaiResultOf<M
     let plain = value::plain(&Dynamic::from_map(map.clone())).map_err(|error| call.fail(error))?;
     let options: MessageOptions = call.options(value::dynamic(&plain).cast())?;
     let invalid = |text: String| call.fail(Error::new(Kind::Invalid, text));
+    // Mail would take what follows for a header; folded, it would read as if someone had meant it.
+    if options.subject.contains(['\r', '\n']) {
+        let error = Error::new(Kind::Invalid, "option `subject`: it holds a line break");
+        return Err(call.fail(error.hint("a subject is one line; put the rest into `text`")));
+    }
     if options.subject.trim().is_empty() && options.text.trim().is_empty() {
         return Err(invalid("the message has neither `subject` nor `text`".to_owned()));
     }

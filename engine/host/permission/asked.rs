@@ -105,6 +105,7 @@ pub fn entry_of(section: &str, verb: &str, object: &str) -> String {
         ("http", method) => format!("http: [\"{method} {object}\"]"),
         ("fs", verb) => format!("fs: #{{ {verb}: [\"{object}\"] }}"),
         ("sql" | "redis", verb) => format!("{section}: [\"{object}:{verb}\"]"),
+        ("exec", "host") => format!("exec: [\"host:{object}\"]"),
         ("exec" | "secrets" | "notify" | "sys", _) => format!("{section}: [\"{object}\"]"),
         (section, verb) => format!("{section}: [\"{verb}:{object}\"]"),
     }

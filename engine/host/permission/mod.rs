@@ -30,9 +30,9 @@ pub(crate) use network::without_secrets;
 pub use words::in_words;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::call::{list_in_words, nearest};
 use crate::host::sections;
 use crate::model::System;
+use crate::words::list;
 
 /// How the objects of a section are written and compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub const SECTIONS: &[Section] = &[
     },
     Section { name: "systemd", verbs: &["status", "logs", "restart", "start", "stop"], object: ObjectKind::Word },
     Section { name: "fs", verbs: &["read", "write", "remove"], object: ObjectKind::Path },
-    Section { name: "exec", verbs: &["run"], object: ObjectKind::Path },
+    Section { name: "exec", verbs: &["run", "host"], object: ObjectKind::Path },
     Section { name: "secrets", verbs: &["use"], object: ObjectKind::Word },
     Section { name: "store", verbs: &["read", "write"], object: ObjectKind::Word },
     Section { name: "notify", verbs: &["send"], object: ObjectKind::Word },
@@ -88,12 +88,7 @@ const LABEL: &str = "label:";
 /// `invalid`, with the section that was probably meant.
 pub fn section(name: &str) -> Result<&'static Section> {
     sections().find(|section| section.name == name).ok_or_else(|| {
-        let names: Vec<String> = sections().map(|section| section.name.to_owned()).collect();
-        let error = Error::new(Kind::Invalid, format!("unknown permission section `{name}`"));
-        match nearest(name, &names) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("the sections are {}", list_in_words(&names))),
-        }
+        Error::new(Kind::Invalid, format!("unknown permission section `{name}`")).suggest(name, sections().map(|section| section.name))
     })
 }
 
@@ -107,6 +102,8 @@ impl Section {
                 // Who may act on a container or unit may see its state.
                 "docker" => matches!(want, "inspect" | "list") && !matches!(have, "images" | "disk"),
                 "systemd" => want == "status",
+                // With the power of the host is started what may be started.
+                "exec" => have == "host" && want == "run",
                 "net" => want == "resolve" && matches!(have, "connect" | "ping"),
                 _ => false,
             }
@@ -177,6 +174,11 @@ impl<'a> Access<'a> {
     /// A start of a program, by its absolute path.
     pub fn program(path: &'a Path) -> Self {
         Self { section: "exec", verb: "run", object: Object::Path(path) }
+    }
+
+    /// A start of a program with all the power of this user, and no sandbox around it.
+    pub fn host_program(path: &'a Path) -> Self {
+        Self { section: "exec", verb: "host", object: Object::Path(path) }
     }
 
     fn object_in_words(&self) -> String {
@@ -356,6 +358,35 @@ impl Permissions {
         self.deny.iter().filter(|grant| grant.section == "fs").map(|grant| (grant.verb.as_str(), grant.object.as_str()))
     }
 
+    /// The objects of the `fs` section with this verb that header and policy both allow: the narrower of each
+    /// two that overlap. What is denied is not taken out, see [`forbidden_paths`](Self::forbidden_paths).
+    pub fn paths<'a>(&'a self, verb: &'a str) -> impl Iterator<Item = String> + 'a {
+        self.roots(verb).flat_map(move |asked| match &self.cap {
+            None => vec![asked.to_owned()],
+            Some(cap) => {
+                let caps = cap.iter().filter(|grant| grant.section == "fs" && grant.verb == verb);
+                caps.filter_map(|grant| narrower(asked, &grant.object)).map(str::to_owned).collect()
+            }
+        })
+    }
+
+    /// The programs that are asked for; patterns included.
+    pub fn programs(&self) -> impl Iterator<Item = &str> {
+        self.allow.iter().filter(|grant| grant.section == "exec").map(|grant| grant.object.as_str())
+    }
+
+    /// The sections and objects that stand for addresses to connect to.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &str)> {
+        let connects = |grant: &&Grant| grant.section == "http" || grant.section == "net" && grant.verb == "connect";
+        self.allow.iter().filter(connects).map(|grant| (grant.section.as_str(), grant.object.as_str()))
+    }
+
+    /// Whether a program may be started with all the power of this user.
+    pub fn has_host_power(&self) -> bool {
+        let asked = self.allow.iter().filter(|grant| grant.section == "exec" && grant.verb == "host");
+        asked.into_iter().any(|grant| self.check(&Access::host_program(Path::new(&grant.object))).is_ok())
+    }
+
     /// The names of the secrets that are asked for; patterns included.
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
         self.allow.iter().filter(|grant| grant.section == "secrets").map(|grant| grant.object.as_str())
@@ -382,6 +413,14 @@ impl Permissions {
             .iter()
             .any(|grant| grant.section == section && self::section(section).is_ok_and(|section| section.implies(&grant.verb, verb)))
     }
+}
+
+/// Of two patterns for paths the one that covers no more than the other; nothing when neither does.
+fn narrower<'a>(one: &'a str, other: &'a str) -> Option<&'a str> {
+    if pattern::path(other, Path::new(one)) {
+        return Some(one);
+    }
+    pattern::path(one, Path::new(other)).then_some(other)
 }
 
 fn grants(allow: &BTreeMap<String, Value>, system: &System) -> Result<Vec<Grant>> {
@@ -492,8 +531,7 @@ fn split_entry(section: &Section, text: &str) -> (String, String) {
 
 fn unknown_verb(section: &Section, verb: &str) -> Error {
     let verbs: Vec<String> = section.verbs.iter().map(|&verb| verb.to_owned()).collect();
-    Error::new(Kind::Invalid, format!("allow.{}: unknown verb `{verb}`", section.name))
-        .hint(format!("the verbs are {}", list_in_words(&verbs)))
+    Error::new(Kind::Invalid, format!("allow.{}: unknown verb `{verb}`", section.name)).hint(format!("the verbs are {}", list(&verbs)))
 }
 
 fn grant(section: &Section, verb: &str, object: &str, networks: Networks) -> Result<Grant> {
@@ -573,6 +611,30 @@ mod tests {
         assert!(capped.check(&Access::path("read", Path::new("/srv/data/x"))).is_ok());
         assert!(capped.check(&Access::path("read", Path::new("/srv/keys/x"))).is_err());
         assert!(capped.check(&Access::path("read", Path::new("/srv/other"))).is_err());
+    }
+
+    #[test]
+    fn paths_are_the_narrower_of_header_and_policy() {
+        let policy = serde_json::from_value(json!({ "fs": { "write": ["/srv/data", "/var/log/*.log"] } })).unwrap();
+        let asked = permissions(json!({ "fs": { "write": ["/srv", "/var/log/app.log", "/etc"], "read": ["/srv"] } }));
+        let capped = asked.clone().capped(Some(&policy), &BTreeMap::new(), &System::default()).unwrap();
+        assert_eq!(capped.paths("write").collect::<Vec<_>>(), ["/srv/data", "/var/log/app.log"]);
+        assert_eq!(capped.paths("read").count(), 0);
+        assert_eq!(asked.paths("read").collect::<Vec<_>>(), ["/srv"]);
+    }
+
+    #[test]
+    fn the_power_of_the_host_is_asked_for_and_can_be_capped() {
+        let policy = |text: Value| serde_json::from_value::<BTreeMap<String, Value>>(text).unwrap();
+        let program = Path::new("/usr/bin/apt-get");
+        let confined = permissions(json!({ "exec": ["/usr/bin/apt-get"] }));
+        assert!(!confined.has_host_power() && confined.check(&Access::host_program(program)).is_err());
+        let asked = permissions(json!({ "exec": ["host:/usr/bin/apt-get"] }));
+        assert!(asked.has_host_power() && asked.check(&Access::program(program)).is_ok());
+        let capped = asked.clone().capped(Some(&policy(json!({ "exec": ["/*"] }))), &BTreeMap::new(), &System::default()).unwrap();
+        assert!(!capped.has_host_power() && capped.check(&Access::program(program)).is_ok());
+        let denied = asked.capped(None, &policy(json!({ "exec": ["host:/*"] })), &System::default()).unwrap();
+        assert!(!denied.has_host_power() && denied.check(&Access::program(program)).is_ok());
     }
 
     #[test]

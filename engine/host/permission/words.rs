@@ -46,6 +46,7 @@ pub fn in_words(grant: &Grant) -> String {
         ("systemd", "logs") => format!("read the journal of unit {object}"),
         ("systemd", verb) => format!("{verb} unit {object}"),
         ("fs", verb) => format!("{verb} {object}"),
+        ("exec", "host") => format!("start {object} outside of the sandbox"),
         ("exec", _) => format!("start {object}"),
         ("secrets", _) => match &grant.sink {
             Some(sink) => format!("use secret {object} for {} {}", sink.section, sink.object),
@@ -64,7 +65,7 @@ pub fn in_words(grant: &Grant) -> String {
 fn is_full_power(grant: &Grant) -> bool {
     grant.section == "exec" && {
         let program = grant.object.rsplit('/').next().unwrap_or_default();
-        grant.object.contains('*') || FULL_POWER.contains(&program)
+        grant.verb == "host" || grant.object.contains('*') || FULL_POWER.contains(&program)
     }
 }
 
@@ -82,6 +83,7 @@ mod tests {
         assert_eq!(words("docker", "restart", "backend"), "restart container backend");
         assert_eq!(words("sql", "read", "main"), "read database main");
         assert_eq!(words("exec", "run", "/usr/bin/git"), "start /usr/bin/git  ⚠ full power of this user");
+        assert_eq!(words("exec", "host", "/usr/sbin/ufw"), "start /usr/sbin/ufw outside of the sandbox  ⚠ full power of this user");
         assert_eq!(words("exec", "run", "/usr/bin/pg_dump"), "start /usr/bin/pg_dump");
     }
 }

@@ -1,7 +1,7 @@
 //! Redis: one connection per call, so that no call meets what another left behind.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, cmd};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result, chain};
 use crate::host::redis::reply;
+use crate::host::session::{self, Ping};
 use crate::host::trust;
 use crate::model::Span;
 use crate::model::system::Cache;
@@ -58,7 +59,7 @@ impl Server {
     /// The server a system file describes; `label` is how its client list shows the connection.
     pub(super) fn new(name: &str, cache: &Cache, password: Option<String>, label: String) -> Result<Self> {
         let host = if cache.host.is_empty() { "localhost" } else { &cache.host };
-        let port = if cache.port == 0 { 6379 } else { cache.port };
+        let port = cache.port;
         let address = if cache.tls {
             // The library asks the process for its cryptography.
             let _provider = trust::provider();
@@ -80,7 +81,7 @@ impl Server {
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = match tokio::time::timeout(CONNECT, connecting).await {
             Ok(connected) => connected.map_err(|error| self.fault(&error))?,
-            Err(_) => return Err(self.silent(Span(CONNECT))),
+            Err(_) => return Err(session::silent(&self.address, Span(CONNECT))),
         };
         if let Some(password) = &self.password {
             let mut auth = cmd("AUTH");
@@ -99,13 +100,8 @@ impl Server {
         command.query_async(connection).await.map_err(|error| self.fault(&error))
     }
 
-    fn silent(&self, limit: Span) -> Error {
-        Error::new(Kind::Timeout, format!("`{}` does not answer within {limit}", self.address))
-    }
-
     async fn within<T>(&self, limit: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let done = tokio::time::timeout(CONNECT + limit.0, work).await;
-        done.unwrap_or_else(|_| Err(self.silent(limit))).map_err(|error| error.target(&self.name))
+        session::within(&self.address, limit, CONNECT, work).await.map_err(|error| error.target(&self.name))
     }
 
     fn fault(&self, error: &redis::RedisError) -> Error {
@@ -152,33 +148,14 @@ fn refusal(code: &str, detail: &str, address: &str) -> Error {
     }
 }
 
-/// Whether a server lets one in.
-#[derive(Debug, Serialize)]
-pub(super) struct Ping {
-    ok: bool,
-    ms: u64,
-    problem: Option<String>,
-    kind: Option<Kind>,
-    hint: Option<String>,
-}
-
 /// Logs in and asks for a `PONG`; what fails is the answer, not an error.
 pub(super) async fn ping(server: &Server, options: &WaitOptions) -> Ping {
     let limit = options.timeout.unwrap_or(Span(CONNECT));
-    let started = Instant::now();
     let knocking = async {
         let mut connection = server.login(limit.0).await?;
         server.ask(&mut connection, &cmd("PING")).await
     };
-    let done = tokio::time::timeout(limit.0, knocking).await.unwrap_or_else(|_| Err(server.silent(limit)));
-    let error = done.err();
-    Ping {
-        ok: error.is_none(),
-        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        kind: error.as_ref().map(|error| error.kind),
-        hint: error.as_ref().and_then(|error| error.hints.first().cloned()),
-        problem: error.map(|error| error.message),
-    }
+    Ping::of(&server.address, limit, knocking).await
 }
 
 /// Sends one command that reads.
@@ -197,7 +174,7 @@ pub(super) async fn change(server: &Server, words: &[String], options: &WaitOpti
     let changing = async {
         let mut connection = server.login(limit.0).await?;
         let done = server.ask(&mut connection, &command_of(words)).await.map_err(|error| match error.kind {
-            Kind::Timeout | Kind::Connect => error.permanent().hint("whether it took effect is not known: look before it is run again"),
+            Kind::Timeout | Kind::Connect => session::in_doubt(error),
             _ => error,
         })?;
         reply::plain(done)

@@ -13,8 +13,9 @@ use rhai::plugin::*;
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Call, Ctx, Function, HostModule, RhaiResultOf, Secret, SecretText, list_in_words, nearest};
+use crate::host::{Access, Call, Ctx, Function, HostModule, RhaiResultOf, Secret, SecretText};
 use crate::model::Effect;
+use crate::words;
 use client::{KeyOptions, Server, SetOptions, WaitOptions};
 
 /// The module `redis`.
@@ -290,12 +291,8 @@ fn server(call: &Call<'_>, verb: &str, name: &str) -> RhaiResultOf<Server> {
 fn described(ctx: &Ctx, name: &str) -> Result<Server> {
     let system = ctx.system();
     let Some(cache) = system.caches.get(name) else {
-        let known: Vec<String> = system.caches.keys().cloned().collect();
         let error = Error::new(Kind::NotFound, format!("system `{}` has no cache `{name}`", system.name));
-        return Err(match nearest(name, &known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("its caches are {}", list_in_words(&known))),
-        });
+        return Err(error.suggest(name, system.caches.keys()));
     };
     let password = cache.password.as_deref().map(|password| ctx.secrets().reveal(password)).transpose()?;
     Server::new(name, cache, password, format!("runbook/{}", ctx.run().number))
@@ -346,7 +343,7 @@ fn del(native: &NativeCallContext<'_>, cache: &str, keys: &[Dynamic]) -> RhaiRes
     if keys.is_empty() {
         return Ok(0_i64.into());
     }
-    let shown = list_in_words(&keys);
+    let shown = words::list(&keys);
     let words: Vec<String> = std::iter::once("DEL".to_owned()).chain(keys).collect();
     let effect = Effect::new("redis::del", cache, format!("{cache}: remove {shown}"));
     let removed = call.effect(effect, serde_json::Value::Null, client::change(&server, &words, &WaitOptions::default()))?;

@@ -55,8 +55,8 @@ mod api {
     ///
     /// Returns a list of `name`, `title`, `manager`, `expected`, `running`, `healthy` (how many; one nobody looks at counts
     /// when it runs), `state` (`absent` when there is nothing of it), `health` (`unhealthy starting healthy none`, the worst),
-    /// `restarts`, `problem`, `info`, `optional`, `unexpected`. Needs to `inspect` its containers, the `status` of its
-    /// units, or `sys: ["processes"]`. A system of Kubernetes is a `conflict`; one without services has none.
+    /// `restarts`, `problem`, `info`, `optional`, `unexpected`, `starting` (whether the problem is only that it still comes
+    /// up). Needs to `inspect` its containers, the `status` of its units, or `sys: ["processes"]`. A system of Kubernetes is a `conflict`; one without services has none.
     #[rhai_fn(return_raw, volatile)]
     pub fn list(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "service::list")?;

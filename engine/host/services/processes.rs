@@ -1,29 +1,23 @@
 //! Plain processes, found by their pid files.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 
 use super::state::Part;
 use super::usage::Usage;
 use crate::error::{Error, Kind, Result};
+use crate::host::process::Stat;
 use crate::host::{Access, Ctx};
 use crate::model::system::Service;
 
 /// A daemon may write its pid file a moment before it forks for the last time.
 const SLACK_SECONDS: i64 = 10;
 
-/// A process as the kernel knows it.
+/// A process of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
     pid: u32,
-    name: String,
-    state: char,
-    /// Ticks of the clock used so far.
-    ticks: u64,
     started: Timestamp,
-    memory: u64,
-    threads: u64,
+    stat: Stat,
 }
 
 /// Whether the run may look at processes.
@@ -42,15 +36,15 @@ pub(super) fn part(name: &str, service: &Service) -> Result<Option<Part>> {
     let Some(process) = process(pid)? else {
         return stopped("exited", format!("its pid file `{path}` is stale: there is no process {pid}"));
     };
-    if process.state == 'Z' {
+    if process.stat.is_over() {
         return stopped("dead", format!("process {pid} is a zombie"));
     }
     if process.started.as_second() > written.as_second() + SLACK_SECONDS {
-        return stopped("exited", format!("its pid file `{path}` is stale: process {pid} is `{}`, which is younger", process.name));
+        return stopped("exited", format!("its pid file `{path}` is stale: process {pid} is `{}`, which is younger", process.stat.name));
     }
     Ok(Some(Part {
-        name: format!("{} ({pid})", process.name),
-        state: if process.state == 'T' { "paused" } else { "running" }.to_owned(),
+        name: format!("{} ({pid})", process.stat.name),
+        state: if process.stat.state == 'T' { "paused" } else { "running" }.to_owned(),
         health: "none".to_owned(),
         restarts: 0,
         started: Some(process.started),
@@ -68,14 +62,14 @@ pub(super) fn running(name: &str, service: &Service) -> Result<Process> {
 impl Process {
     /// What it used since `before`, so many seconds ago.
     pub(super) fn usage(&self, before: &Self, seconds: f64) -> Usage {
-        let ticks = self.ticks.saturating_sub(before.ticks) as f64 / rustix::param::clock_ticks_per_second() as f64;
+        let ticks = self.stat.ticks.saturating_sub(before.stat.ticks) as f64 / rustix::param::clock_ticks_per_second() as f64;
         let same = self.pid == before.pid && self.started == before.started;
         Usage {
-            name: format!("{} ({})", self.name, self.pid),
+            name: format!("{} ({})", self.stat.name, self.pid),
             cpu: same.then(|| (1000.0 * ticks / seconds).round() / 10.0),
-            memory: Some(self.memory),
+            memory: Some(self.stat.memory),
             memory_percent: None,
-            processes: Some(self.threads),
+            processes: Some(self.stat.threads),
         }
     }
 }
@@ -107,35 +101,11 @@ fn read_pid(path: &str) -> Result<Option<(u32, Timestamp)>> {
 }
 
 fn process(pid: u32) -> Result<Option<Process>> {
-    let path = format!("/proc/{pid}/stat");
-    if !Path::new(&path).exists() {
-        return Ok(None);
-    }
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
-    process_of(&text, booted()?).map(Some).ok_or_else(|| Error::new(Kind::Remote, format!("`{path}` is not as proc(5) has it")))
-}
-
-/// The fields of `/proc/PID/stat`, as of proc(5). The name may itself contain spaces and brackets.
-fn process_of(text: &str, booted: i64) -> Option<Process> {
-    let (pid, rest) = text.split_once(" (")?;
-    let (name, rest) = rest.rsplit_once(") ")?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
-    let after_boot = i64::try_from(number(22)? / rustix::param::clock_ticks_per_second()).ok()?;
-    Some(Process {
-        pid: pid.parse().ok()?,
-        name: name.to_owned(),
-        state: fields.first()?.chars().next()?,
-        ticks: number(14)? + number(15)?,
-        threads: number(20)?,
-        started: Timestamp::from_second(booted + after_boot).ok()?,
-        memory: number(24)? * page(),
-    })
-}
-
-/// The bytes of a page of memory.
-fn page() -> u64 {
-    u64::try_from(rustix::param::page_size()).unwrap_or(4096)
+    let Some(stat) = Stat::of(pid) else { return Ok(None) };
+    let seconds = i64::try_from(stat.started / rustix::param::clock_ticks_per_second()).unwrap_or(i64::MAX);
+    let started = Timestamp::from_second(booted()?.saturating_add(seconds))
+        .map_err(|error| Error::because(Kind::Remote, format_args!("process {pid}"), &error))?;
+    Ok(Some(Process { pid, started, stat }))
 }
 
 fn booted() -> Result<i64> {
@@ -146,6 +116,7 @@ fn booted() -> Result<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::process::{Child, Command};
 
     use super::*;
@@ -188,13 +159,5 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(found.state, "exited");
         assert!(found.detail.unwrap().contains("is `cat`, which is younger"));
-    }
-
-    #[test]
-    fn names_with_brackets_do_not_shift_the_fields() {
-        let text = "812 (a) b (c) S 1 812 812 0 -1 4194560 100 0 0 0 7 5 0 0 20 0 3 0 1000 10000 50 18446744073709551615 1 1 0 0 0 0 0";
-        let process = process_of(text, 1_000_000).unwrap();
-        assert_eq!((process.name.as_str(), process.state, process.ticks, process.threads), ("a) b (c", 'S', 12, 3));
-        assert_eq!(process.memory, 50 * page());
     }
 }

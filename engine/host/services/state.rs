@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::host::Ctx;
 use crate::model::Span;
 use crate::model::system::{Manager, Service, System};
+use crate::words;
 
 /// So many restarts are a loop, unless the system's threshold `restarts` says otherwise.
 const MOST_RESTARTS: i64 = 3;
@@ -28,6 +29,8 @@ pub(super) struct ServiceState {
     info: Option<String>,
     optional: bool,
     unexpected: bool,
+    /// Whether its problem is only that it has not come up yet.
+    starting: bool,
 }
 
 /// One container, unit or process of a service.
@@ -59,6 +62,15 @@ impl Part {
 
     fn is_well(&self) -> bool {
         self.runs() && matches!(self.health.as_str(), "healthy" | "none")
+    }
+
+    /// The same, come up.
+    fn settled(&self) -> Self {
+        let mut part = self.clone();
+        if part.health == "starting" {
+            "healthy".clone_into(&mut part.health);
+        }
+        part
     }
 
     fn in_words(&self) -> String {
@@ -95,6 +107,8 @@ impl Judge {
         state.optional = service.optional;
         let may_be_absent = expected == 0 || service.optional;
         state.problem = if parts.is_empty() && may_be_absent { None } else { self.problem(expected, parts) };
+        let settled: Vec<Part> = parts.iter().map(Part::settled).collect();
+        state.starting = state.problem.is_some() && self.problem(expected, &settled).is_none();
         state
     }
 
@@ -132,6 +146,7 @@ impl Judge {
             info: None,
             optional: false,
             unexpected: false,
+            starting: false,
         }
     }
 
@@ -154,7 +169,8 @@ impl Judge {
         let age = age.and_then(|age| age.try_into().ok()).map(Span);
         let recent = age.is_none_or(|age| age < self.window);
         let when = age.map_or_else(String::new, |age| format!(", the last time {age} ago"));
-        (part.restarts >= self.most_restarts && recent).then(|| format!("`{}` was restarted {} times{when}", part.name, part.restarts))
+        (part.restarts >= self.most_restarts && recent)
+            .then(|| format!("`{}` was restarted {}{when}", part.name, words::count(part.restarts, "time")))
     }
 }
 
@@ -197,6 +213,17 @@ mod tests {
             assert_eq!(problem(1, &[part(state, health)]).as_deref(), Some(told));
         }
         assert_eq!(problem(1, &[]).as_deref(), Some("0 of 1 running"));
+    }
+
+    #[test]
+    fn what_only_comes_up_is_starting_and_what_is_ill_as_well_is_not() {
+        let is_starting = |parts: &[Part]| judge().expected("a", &Service { replicas: Some(2), ..Service::default() }, parts).starting;
+        assert!(is_starting(&[part("running", "starting"), part("running", "healthy")]));
+        assert!(!is_starting(&[part("running", "healthy"), part("running", "healthy")]));
+        assert!(!is_starting(&[part("running", "starting")]));
+        assert!(!is_starting(&[part("running", "starting"), part("running", "unhealthy")]));
+        let loops = Part { restarts: 5, ..part("running", "starting") };
+        assert!(!is_starting(&[loops, part("running", "healthy")]));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::usage::{ServiceUsage, Usage, UsageOptions};
 use crate::error::{Error, Kind, Result};
 use crate::host::docker::{Action, Container, Docker, Found, LogOptions, StatsOptions, StopOptions};
 use crate::host::systemd::{ActOptions, JournalOptions, Systemd, Unit, UnitName};
-use crate::host::{Access, Ctx, Moment, docker, list_in_words, nearest, systemd};
+use crate::host::{Access, Ctx, Moment, docker, systemd};
 use crate::model::system::{Manager, Service};
 use crate::model::{Effect, Span};
 
@@ -89,12 +89,8 @@ impl View {
         if let Some(known) = system.services.each.get_key_value(name) {
             return Ok(known);
         }
-        let names: Vec<String> = system.services.each.keys().cloned().collect();
         let error = Error::new(Kind::NotFound, format!("system `{}` has no service `{name}`", system.name)).target(name);
-        Err(match nearest(name, &names) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("its services are {}", list_in_words(&names))),
-        })
+        Err(error.suggest(name, system.services.each.keys()))
     }
 
     async fn states(&self, names: &[&String], unexpected: bool) -> Result<Vec<ServiceState>> {

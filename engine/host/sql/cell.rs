@@ -8,6 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use tokio_postgres::types::{FromSql, Kind as TypeKind, Type};
 
+use crate::words;
+
 /// The bytes of a value as the server sent them.
 pub(super) struct Raw<'a>(pub(super) &'a [u8]);
 
@@ -119,10 +121,7 @@ fn simple(ty: &Type, mut bytes: Bytes<'_>, numeric: Numeric) -> Cell {
 
 /// `\x` and two digits a byte, as PostgreSQL writes and reads `bytea`.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("\\x".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("\\x{}", words::hex(bytes))
 }
 
 /// A reader of big-endian numbers.

@@ -5,8 +5,9 @@
 //! (settings, locks, temporary tables) meets the next one.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,13 @@ use tokio_postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::session::{self, Ping};
 use crate::host::sql::cell::{self, Numeric, Raw};
 use crate::host::sql::param::{self, Param};
 use crate::host::sql::{fault, statement, tls};
 use crate::model::system::Database;
 use crate::model::{Size, Span};
+use crate::words;
 
 /// How to read.
 #[derive(Debug, Default, Deserialize)]
@@ -87,13 +90,14 @@ pub(super) struct Pool {
     user: String,
     idle: Mutex<Vec<Client>>,
     places: Arc<Semaphore>,
+    remembers: AtomicBool,
 }
 
 impl Pool {
     /// A pool without a session yet.
     pub(super) fn new(name: &str, database: &Database, password: Option<&str>, application: &str) -> Result<Self> {
         let host = if database.host.is_empty() { "localhost" } else { &database.host };
-        let port = if database.port == 0 { 5432 } else { database.port };
+        let port = database.port;
         let (mode, tls) = tls::connector(database)?;
         let mut config = Config::new();
         config.host(host).port(port).user(&database.user).dbname(&database.name).ssl_mode(mode);
@@ -110,6 +114,7 @@ impl Pool {
             user: database.user.clone(),
             idle: Mutex::default(),
             places: Arc::new(Semaphore::new(SESSIONS)),
+            remembers: AtomicBool::new(false),
         })
     }
 
@@ -156,9 +161,7 @@ impl Pool {
 
     /// Does the work within the time a statement may take and a login needs.
     async fn within<T>(&self, limit: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let done = tokio::time::timeout(CONNECT + limit.0 + GRACE, work).await;
-        done.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, format!("`{}` gave no answer within {limit}", self.address))))
-            .map_err(|error| error.target(&self.name))
+        session::within(&self.address, limit, CONNECT + GRACE, work).await.map_err(|error| error.target(&self.name))
     }
 }
 
@@ -198,7 +201,7 @@ impl Lease {
         while let Some(row) = stream.try_next().await.map_err(fault)? {
             bytes += row.raw_size_bytes() as u64;
             if table.rows.len() == most_rows {
-                return Err(Error::new(Kind::Limit, format!("more than {most_rows} rows"))
+                return Err(Error::new(Kind::Limit, format!("more than {}", words::count(most_rows, "row")))
                     .hint("ask for fewer with `LIMIT`, let the server count or add up, or raise the option `max_rows`"));
             }
             if bytes > most_bytes {
@@ -222,7 +225,7 @@ impl Lease {
         let fault = self.pool.fault(error, sql);
         match error.as_db_error() {
             Some(_) => fault,
-            None => fault.permanent().hint("whether it took effect is not known: look before it is run again"),
+            None => session::in_doubt(fault),
         }
     }
 }
@@ -289,7 +292,7 @@ impl Table {
     /// The only value.
     pub(super) fn value(self) -> Result<Value> {
         if self.columns.len() != 1 {
-            return Err(Error::new(Kind::Invalid, format!("{} columns where one was expected", self.columns.len())));
+            return Err(Error::new(Kind::Invalid, format!("{} where one was expected", words::count(self.columns.len(), "column"))));
         }
         Ok(self.one()?.into_iter().next().map_or(Value::Null, |(_, value)| value))
     }
@@ -324,8 +327,45 @@ pub(super) async fn execute(pool: &Arc<Pool>, statement: &Statement, options: &C
     pool.within(limit, changing).await
 }
 
-/// Runs statements together or not at all; returns how many rows each touched.
-pub(super) async fn transaction(pool: &Arc<Pool>, statements: &[Statement], options: &ChangeOptions) -> Result<Vec<u64>> {
+/// Where a database remembers which transactions of steps it has committed: a row by the key of the call,
+/// written in the same transaction, with its result.
+const DONE: &str = "CREATE TABLE IF NOT EXISTS runbook_done \
+    (key text PRIMARY KEY, result text NOT NULL, at timestamptz NOT NULL DEFAULT now())";
+
+/// Whether the database can remember transactions; its table is made when it is not there. A role that
+/// may not make it leaves the transaction without a memory.
+pub(super) async fn remembers(pool: &Arc<Pool>) -> Result<bool> {
+    if pool.remembers.load(Ordering::Relaxed) {
+        return Ok(true);
+    }
+    let asking = async {
+        let lease = pool.lease(&format!("SET statement_timeout = {}", millis(TIMEOUT))).await?;
+        let sql = "SELECT to_regclass('runbook_done') IS NOT NULL \
+            AND has_table_privilege(to_regclass('runbook_done'), 'SELECT, INSERT, UPDATE')";
+        let fault = |error: tokio_postgres::Error| pool.fault(&error, "");
+        let known = |row: Row| row.get::<_, Option<bool>>(0) == Some(true);
+        if !lease.client().query_one(sql, &[]).await.map(known).map_err(fault)? {
+            // Two may make it at once, or none may: what counts is whether it can be written then.
+            let _ = lease.client().batch_execute(DONE).await;
+        }
+        let remembers = lease.client().query_one(sql, &[]).await.map(known).map_err(fault)?;
+        lease.close();
+        Ok(remembers)
+    };
+    let remembers = pool.within(TIMEOUT, asking).await?;
+    pool.remembers.store(remembers, Ordering::Relaxed);
+    Ok(remembers)
+}
+
+/// Runs statements together or not at all; returns how many rows each touched. With a key, the database
+/// remembers that it did: a transaction of this key that was committed is not run again, and its result is
+/// the one it had.
+pub(super) async fn transaction(
+    pool: &Arc<Pool>,
+    statements: &[Statement],
+    key: Option<&str>,
+    options: &ChangeOptions,
+) -> Result<Vec<u64>> {
     let limit = options.timeout.unwrap_or(TIMEOUT);
     let opening = format!("BEGIN; SET LOCAL statement_timeout = {}", millis(limit));
     let place = |index: usize| format!("statement {} of {}", index + 1, statements.len());
@@ -334,10 +374,26 @@ pub(super) async fn transaction(pool: &Arc<Pool>, statements: &[Statement], opti
             statement::must_stand_alone(&statement.sql).map_err(|error| error.context(place(index)))?;
         }
         let lease = pool.lease(&opening).await?;
+        let fault = |error: tokio_postgres::Error| pool.fault(&error, "");
+        if let Some(key) = key {
+            // It waits for a worker that was killed while its commit was on the way.
+            let insert = "INSERT INTO runbook_done (key, result) VALUES ($1, '') ON CONFLICT DO NOTHING";
+            if lease.client().execute(insert, &[&key]).await.map_err(fault)? == 0 {
+                let row = lease.client().query_one("SELECT result FROM runbook_done WHERE key = $1", &[&key]).await.map_err(fault)?;
+                lease.close();
+                return serde_json::from_str(row.get(0))
+                    .map_err(|error| Error::because(Kind::Remote, format_args!("the row `{key}` of `runbook_done`"), &error));
+            }
+        }
         let mut touched = Vec::new();
         for (index, statement) in statements.iter().enumerate() {
             // What fails here is undone when the session closes.
             touched.push(lease.change(statement).await.map_err(|error| error.context(place(index)))?);
+        }
+        if let Some(key) = key {
+            let result = Value::from(touched.clone()).to_string();
+            let update = "UPDATE runbook_done SET result = $2 WHERE key = $1";
+            lease.client().execute(update, &[&key, &result]).await.map_err(fault)?;
         }
         lease.client().batch_execute("COMMIT").await.map_err(|error| lease.in_doubt(&error, ""))?;
         lease.close();
@@ -351,34 +407,13 @@ fn millis(limit: Span) -> u128 {
     limit.0.as_millis().clamp(1, i32::MAX as u128)
 }
 
-/// Whether a database lets one in.
-#[derive(Debug, Serialize)]
-pub(super) struct Ping {
-    ok: bool,
-    ms: u64,
-    problem: Option<String>,
-    kind: Option<Kind>,
-    hint: Option<String>,
-}
-
 /// Logs in anew and asks for `1`; what fails is the answer, not an error.
 pub(super) async fn ping(pool: &Pool, options: &PingOptions) -> Ping {
-    let limit = options.timeout.unwrap_or(Span(CONNECT));
-    let started = Instant::now();
     let knocking = async {
         let client = pool.login().await?;
         client.batch_execute("SELECT 1").await.map_err(|error| pool.fault(&error, ""))
     };
-    let done = tokio::time::timeout(limit.0, knocking).await;
-    let done = done.unwrap_or_else(|_| Err(Error::new(Kind::Timeout, format!("`{}` does not answer within {limit}", pool.address))));
-    let error = done.err();
-    Ping {
-        ok: error.is_none(),
-        ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        kind: error.as_ref().map(|error| error.kind),
-        hint: error.as_ref().and_then(|error| error.hints.first().cloned()),
-        problem: error.map(|error| error.message),
-    }
+    Ping::of(&pool.address, options.timeout.unwrap_or(Span(CONNECT)), knocking).await
 }
 
 /// What server it is.

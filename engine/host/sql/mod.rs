@@ -18,7 +18,7 @@ use rhai::{Array, Map};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Call, Ctx, Function, HostModule, RhaiResultOf, Secret, SecretText, list_in_words, nearest, value};
+use crate::host::{Access, Call, Ctx, Function, HostModule, Mode, RhaiResultOf, Secret, SecretText, value};
 use crate::model::Effect;
 use client::{ChangeOptions, Databases, PingOptions, Pool, ReadOptions, Statement, Table};
 use param::Param;
@@ -335,6 +335,12 @@ mod api {
     /// ]) == [0, 2]
     /// ```
     ///
+    /// It takes effect exactly once, also when the run is interrupted and resumed: in the same transaction it writes a
+    /// row into the table `runbook_done` (`key`, `result`, `at`), which it makes when it is not there. The key is made of
+    /// the run, the step and the how-manieth transaction of the step it is; when the row is there, its result is
+    /// returned and nothing is run. A role that may neither make nor write that table has no such memory: then an
+    /// interrupted step is in doubt, as with any other effect.
+    ///
     /// Options: `timeout` of each statement (30 s when absent). Returns how many rows each touched, `()` for each in a plan.
     #[rhai_fn(name = "transaction", return_raw, volatile)]
     pub fn transaction_with(native: NativeCallContext, database: &str, statements: Array, options: Map) -> RhaiResultOf<Dynamic> {
@@ -359,12 +365,8 @@ fn pool(call: &Call<'_>, verb: &str, name: &str) -> RhaiResultOf<Arc<Pool>> {
 fn described(ctx: &Ctx, name: &str) -> Result<Pool> {
     let system = ctx.system();
     let Some(database) = system.databases.get(name) else {
-        let known: Vec<String> = system.databases.keys().cloned().collect();
         let error = Error::new(Kind::NotFound, format!("system `{}` has no database `{name}`", system.name));
-        return Err(match nearest(name, &known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("its databases are {}", list_in_words(&known))),
-        });
+        return Err(error.suggest(name, system.databases.keys()));
     };
     let password = database.password.as_deref().map(|password| ctx.secrets().reveal(password)).transpose()?;
     Pool::new(name, database, password.as_deref(), &format!("runbook/{}", ctx.run().number))
@@ -400,10 +402,14 @@ fn transaction(native: &NativeCallContext<'_>, name: &str, statements: Array, op
     let options: ChangeOptions = call.options(options)?;
     let statements = statements.iter().map(|entry| written(&call, name, entry)).collect::<RhaiResultOf<Vec<_>>>()?;
     let summary: Vec<String> = statements.iter().map(|statement| on_one_line(&statement.sql)).collect();
-    let effect = Effect::new("sql::transaction", name, format!("{name}: {}", summary.join("; ")));
+    let remembers = call.ctx().mode() == Mode::Apply && call.wait(client::remembers(&pool))?;
+    let effect = Effect::new("sql::transaction", name, format!("{name}: {}", summary.join("; "))).once(remembers);
     let planned = vec![None; statements.len()];
-    let touched = call
-        .effect(effect, planned, async { Ok(client::transaction(&pool, &statements, &options).await?.into_iter().map(Some).collect()) })?;
+    let touched = call.effect_by_key(effect, planned, |key| async {
+        let key = key;
+        let touched = client::transaction(&pool, &statements, remembers.then_some(&key), &options).await?;
+        Ok(touched.into_iter().map(Some).collect())
+    })?;
     call.value(&touched)
 }
 

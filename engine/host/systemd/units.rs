@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::run;
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Ctx, nearest};
+use crate::host::{Access, Ctx};
 use crate::model::{Effect, Span};
 
 /// Which units to list.
@@ -149,10 +149,7 @@ impl Systemd {
         }
         let known: Vec<String> = self.listed(&["--all"]).await.unwrap_or_default().into_iter().map(|unit| unit.name).collect();
         let error = Error::new(Kind::NotFound, format!("there is no unit `{}`", name.full)).target(&name.full);
-        Err(match nearest(&name.full, &known) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("`systemctl list-unit-files` shows which there are"),
-        })
+        Err(error.suggest_or(&name.full, &known, || "`systemctl list-unit-files` shows which there are"))
     }
 
     /// The units in memory that the run may see.

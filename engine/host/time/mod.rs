@@ -50,7 +50,8 @@ mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn now(native: NativeCallContext) -> RhaiResultOf<String> {
         let call = Call::new(&native, "time::now")?;
-        with(&call, |zone| Ok(client::written(&call.ctx().now().to_zoned(zone))))
+        let now = call.recorded(|| call.ctx().now())?;
+        with(&call, |zone| Ok(client::written(&now.to_zoned(zone))))
     }
 
     /// The day it is in a zone: `2026-11-21`.
@@ -63,14 +64,16 @@ mod api {
     #[rhai_fn(name = "date", return_raw, volatile)]
     pub fn date_in(native: NativeCallContext, zone: &str) -> RhaiResultOf<String> {
         let call = Call::new(&native, "time::date")?;
-        with(&call, |_| Ok(call.ctx().now().to_zoned(client::zone(zone)?).date().to_string()))
+        let now = call.recorded(|| call.ctx().now())?;
+        with(&call, |_| Ok(now.to_zoned(client::zone(zone)?).date().to_string()))
     }
 
     /// The day it is in the zone of the system.
     #[rhai_fn(return_raw, volatile)]
     pub fn date(native: NativeCallContext) -> RhaiResultOf<String> {
         let call = Call::new(&native, "time::date")?;
-        with(&call, |zone| Ok(call.ctx().now().to_zoned(zone).date().to_string()))
+        let now = call.recorded(|| call.ctx().now())?;
+        with(&call, |zone| Ok(now.to_zoned(zone).date().to_string()))
     }
 
     /// How many whole seconds ago a moment was; negative for one to come.
@@ -84,7 +87,8 @@ mod api {
     pub fn since(native: NativeCallContext, text: &str) -> RhaiResultOf<i64> {
         let call = Call::new(&native, "time::since")?;
         let then = moment(&call, text)?;
-        Ok(call.ctx().now().duration_since(then.timestamp()).as_secs())
+        let now = call.recorded(|| call.ctx().now())?;
+        Ok(now.duration_since(then.timestamp()).as_secs())
     }
 
     /// A moment in RFC 3339, from any common form: with an offset, with a zone in brackets, a bare date and time or

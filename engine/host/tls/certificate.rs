@@ -9,6 +9,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::error::{Error, Kind, Result};
+use crate::words;
 
 /// One certificate, in words and figures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ impl Certificate {
             not_after: not_after.to_string(),
             days_left: (not_after.as_second() - now.as_second()).div_euclid(DAY),
             serial: serial(certificate.serial_number.as_bytes()),
-            fingerprint: hex(&Sha256::digest(der)).to_ascii_lowercase(),
+            fingerprint: words::hex(&Sha256::digest(der)),
         })
     }
 
@@ -87,12 +88,9 @@ fn name(name: &GeneralName) -> Option<String> {
 
 /// The zero byte that keeps a large number positive in DER is not part of it.
 fn serial(bytes: &[u8]) -> String {
-    match bytes {
-        [0, rest @ ..] if !rest.is_empty() => hex(rest),
-        bytes => hex(bytes),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+    let digits = match bytes {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        bytes => bytes,
+    };
+    words::hex(digits).to_uppercase()
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::CertificateError;
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use super::certificate::Certificate;
 use crate::error::{Error, Kind, Result};
 use crate::host::dial::{self, Peer, millis};
 use crate::host::permission::{Grant, Permissions};
-use crate::host::trust::{self, Trust, client_with, in_words};
+use crate::host::trust::{self, Judge, Judged, Trust, client_with, in_words};
 use crate::model::Span;
 
 /// How a server is asked for its certificate.
@@ -93,12 +93,12 @@ impl Question {
             Some(StartTls::Smtp) => start_smtp(&mut stream).await?,
             Some(StartTls::Postgres) => start_postgres(&mut stream).await?,
         }
-        let witness = Arc::new(Witness::new(&self.trust)?);
+        let witness = Arc::new(Judged(Witness::new(&self.trust)?));
         let name = ServerName::try_from(self.name.clone())
             .map_err(|error| Error::because(Kind::Invalid, format_args!("`{}` can not be the name of a server", self.name), &error))?;
         let config = client_with(witness.clone())?;
         let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-        let Some((chain, verdict)) = witness.seen() else {
+        let Some((chain, verdict)) = witness.0.seen() else {
             return Err(shaken.map_or_else(|error| self.failed(&error), |_| Error::new(Kind::Remote, "the server shows no certificate")));
         };
         // A handshake that failed after the certificate was shown says why as well.
@@ -174,8 +174,8 @@ impl Witness {
     }
 }
 
-impl ServerCertVerifier for Witness {
-    fn verify_server_cert(
+impl Judge for Witness {
+    fn judge(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -190,28 +190,6 @@ impl ServerCertVerifier for Witness {
         let chain = std::iter::once(leaf).chain(intermediates).map(|der| der.clone().into_owned()).collect();
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((chain, verdict));
         Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.judge.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.judge.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.judge.supported_verify_schemes()
     }
 }
 

@@ -9,7 +9,7 @@ use super::served::{PATIENCE, Question, Served};
 use crate::error::{Error, Kind, Result};
 use crate::host::dial::Peer;
 use crate::host::trust::Trust;
-use crate::host::{Access, Ctx, nearest};
+use crate::host::{Access, Ctx};
 
 /// A certificate where it lies and where it is served.
 #[derive(Debug, Serialize)]
@@ -27,10 +27,9 @@ pub(super) async fn certificate(ctx: &Ctx, name: &str) -> Result<Both> {
     let certificates = &ctx.system().certificates;
     let certificate = certificates.get(name).ok_or_else(|| {
         let error = Error::new(Kind::NotFound, format!("the system has no certificate `{name}`"));
-        match nearest(name, certificates.keys()) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("add `[certificates.{name}]` with `file`, `served` or both to the file of the system")),
-        }
+        error.suggest_or(name, certificates.keys(), || {
+            format!("add `[certificates.{name}]` with `file`, `served` or both to the file of the system")
+        })
     })?;
     let (permissions, now) = (ctx.permissions(), ctx.now());
     let in_file = match &certificate.file {

@@ -23,6 +23,7 @@ use crate::script::check::calls::Calls;
 use crate::script::check::text::Text;
 use crate::script::check::walk::Walk;
 use crate::script::{Language, MAX_SOURCE, Script, compile, diagnose, header, resolver, stdlib};
+use crate::words;
 
 /// The most findings that are told; a broken script needs no more.
 const MOST: usize = 200;
@@ -177,7 +178,7 @@ fn near<'n>(name: &str, candidates: impl IntoIterator<Item = &'n String>) -> Opt
     if name.len() > LONGEST_NAME {
         return None;
     }
-    crate::host::nearest(name, candidates.into_iter().filter(|candidate| candidate.len().abs_diff(name.len()) <= 1 + name.len() / 4))
+    words::nearest(name, candidates)
 }
 
 /// What was found so far.
@@ -188,6 +189,7 @@ struct Findings {
     aside: Option<Diagnostic>,
     is_muted: bool,
     suggestions: usize,
+    looks: usize,
     used_params: BTreeSet<String>,
     used_globals: BTreeSet<(String, String)>,
 }
@@ -219,6 +221,15 @@ impl Findings {
         }
         self.found.push(finding);
         Finding(self.found.last_mut().expect("a finding was pushed above"))
+    }
+
+    /// The letter at a place of a text; none once many were looked at, each of which takes a while.
+    fn looks_at(&mut self, text: &Text, at: Position) -> Option<char> {
+        self.looks += 1;
+        if self.looks > MOST {
+            return None;
+        }
+        text.source.lines().nth(at.line()?.checked_sub(1)?)?.chars().nth(at.position()?.checked_sub(1)?)
     }
 
     /// The known name that was probably meant; none once many names were wrong.

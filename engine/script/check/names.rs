@@ -2,12 +2,12 @@
 
 use rhai::{Expr, FnCallExpr, Position};
 
-use crate::host::list_in_words;
 use crate::script::check::calls::{Argument, Called, Target};
 use crate::script::check::known::{Form, is_keyword, system_fields};
 use crate::script::check::near;
 use crate::script::check::text::Text;
 use crate::script::check::walk::{Role, Seat, Walk};
+use crate::words;
 
 impl<'a> Walk<'a> {
     /// A call that is not a method.
@@ -109,7 +109,7 @@ impl<'a> Walk<'a> {
                     let mut finding = self.findings.error(self.text, at, "RB1108", format!("a system has no `{name}`"));
                     match near {
                         Some(near) => finding.hint(format!("did you mean `{near}`?")),
-                        None => finding.hint(format!("it has {}", list_in_words(&fields))),
+                        None => finding.hint(format!("it has {}", words::list(&fields))),
                     }
                 }
             }
@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
                     match near {
                         _ if private => finding.hint(format!("it is private in `{}`", text.path)),
                         Some(near) => finding.hint(format!("did you mean `{}::{near}`?", path.join("::"))),
-                        None => finding.hint(format!("`{}` has {}", text.path, list_in_words(&text.public_names()))),
+                        None => finding.hint(format!("`{}` has {}", text.path, words::list(&text.public_names()))),
                     }
                 } else if !arities.contains(&given) {
                     self.wrong_arity(&full, &arities, given, at);
@@ -252,7 +252,7 @@ impl<'a> Walk<'a> {
         let mut finding = self.findings.error(self.text, at, "RB1102", format!("unknown function `{name}`"));
         match (near, elsewhere.first()) {
             _ if variable.is_some() => finding.hint(format!("`{name}` is a variable; call it with `{name}.call(…)`")),
-            (_, Some(first)) => finding.hint(format!("did you mean {}? see `runbook docs {first}`", either(&elsewhere))),
+            (_, Some(first)) => finding.hint(format!("did you mean {}? see `runbook docs {first}`", words::either(&elsewhere))),
             (Some(near), None) => finding.hint(format!("did you mean `{near}`? see `runbook docs {near}`")),
             (None, None) => finding.hint(format!("see `runbook docs --search {name}`")),
         }
@@ -272,26 +272,15 @@ enum Resolved<'a> {
     Unknown,
 }
 
-/// `a`, `b` or `c`.
-fn either(names: &[String]) -> String {
-    match names {
-        [most @ .., last] if !most.is_empty() => {
-            format!("{} or `{last}`", most.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
-        }
-        _ => list_in_words(names),
-    }
-}
-
 /// `2 or 3 arguments`.
 fn numbers_in_words(numbers: &[usize]) -> String {
     match numbers {
         [] => "no dot before it".to_owned(),
-        [1] => "1 argument".to_owned(),
         [0] => "no arguments".to_owned(),
-        [one] => format!("{one} arguments"),
+        [one] => words::count(*one, "argument"),
         [most @ .., last] => {
             let most: Vec<String> = most.iter().map(ToString::to_string).collect();
-            format!("{} or {last} argument{}", most.join(", "), if *last == 1 { "" } else { "s" })
+            format!("{} or {}", most.join(", "), words::count(*last, "argument"))
         }
     }
 }

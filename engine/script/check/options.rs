@@ -2,10 +2,11 @@
 
 use rhai::{Dynamic, Expr, FnCallExpr, Ident, Map, Position, Stmt};
 
-use crate::host::{OptionError, list_in_words};
+use crate::host::OptionError;
 use crate::script::check::known::declared;
 use crate::script::check::near;
 use crate::script::check::walk::Walk;
+use crate::words;
 
 impl Walk<'_> {
     /// Checks the keys of a literal map of options, and the values that are literal too.
@@ -38,7 +39,7 @@ impl Walk<'_> {
             let mut finding = self.findings.error(self.text, at, "RB1106", format!("`{function}` has no option `{}`", error.path));
             match near {
                 Some(near) => finding.hint(format!("did you mean `{near}`?")),
-                None => finding.hint(format!("the options are {}", list_in_words(&error.known))),
+                None => finding.hint(format!("the options are {}", words::list(&error.known))),
             }
             return;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rhai::Position;
 
 use crate::host::permission::{Asked, entry_of};
-use crate::host::{FunctionKind, NeedObject};
+use crate::host::{Function, FunctionKind, Need, NeedObject};
 use crate::script::check::calls::{Argument, Reached};
 use crate::script::check::known::declared;
 use crate::script::check::text::Text;
@@ -18,51 +18,64 @@ pub(super) fn compare(main: &Text, world: &World<'_>, reached: &[Reached<'_>], a
     let mut is_known = true;
     for call in reached {
         let Some(function) = declared(Some(call.module), call.function) else { continue };
-        let Some(need) = &function.need else {
+        if function.all_needs().next().is_none() {
             // It decides when it runs what it needs.
             is_known &= function.kind == FunctionKind::Pure;
             continue;
-        };
-        let object = object_of(&need.object, call.arguments);
-        let literal = match &object {
-            Argument::Literal(text) => Some(text.as_str()),
-            _ => None,
-        };
-        used.extend(asked.covering(need.section, need.verb));
-        let others: Vec<usize> = function.alternatives.iter().flat_map(|(section, verb)| asked.covering(section, verb)).collect();
-        let has_another = !others.is_empty();
-        used.extend(others);
-        // Only a module of the section's own name is certain to need it: `logs` may read a file or a container.
-        let is_certain = call.module == need.section && call.text == main.path;
-        let name = format!("{}::{}", call.module, call.function);
-        let entry = entry_of(need.section, need.verb, &suggested(need.section, &object));
-        let missing = if asked.covering(need.section, need.verb).is_empty() {
-            if has_another {
+        }
+        for need in function.all_needs() {
+            used.extend(asked.covering(need.section, need.verb));
+        }
+        for need in demanded(function, asked) {
+            let object = object_of(&need.object, call.arguments);
+            let Some(missing) = missing(call, need, &object, asked) else { continue };
+            let at = if call.text == main.path { call.at } else { call.from };
+            if !told.insert((missing.clone(), at)) {
                 continue;
             }
-            format!("`{name}` needs `{}` of `{}`, which the header does not ask for", need.verb, need.section)
-        } else if let Some(literal) = literal.filter(|literal| !asked.may_cover(need.section, need.verb, literal)) {
-            format!("`{name}` needs `{}` on `{literal}`, which no entry of the header covers", need.verb)
-        } else {
-            continue;
-        };
-        let at = if call.text == main.path { call.at } else { call.from };
-        if !told.insert((missing.clone(), at)) {
-            continue;
-        }
-        let mut finding = match is_certain {
-            true => findings.error(main, at, "RB1201", missing),
-            false => findings.warning(main, at, "RB1201", missing),
-        };
-        finding.hint(format!("ask for it in the header: allow: #{{ {entry} }}"));
-        if call.text != main.path {
-            let line = call.at.line().unwrap_or(0);
-            finding.hint(format!("it is called in `{}`, line {line}", call.text));
+            // Only a module of the section's own name is certain to need it: `logs` may read a file or a container.
+            let is_certain = call.module == need.section && call.text == main.path;
+            let mut finding = match is_certain {
+                true => findings.error(main, at, "RB1201", missing),
+                false => findings.warning(main, at, "RB1201", missing),
+            };
+            let entry = entry_of(need.section, need.verb, &suggested(need.section, &object));
+            finding.hint(format!("ask for it in the header: allow: #{{ {entry} }}"));
+            if call.text != main.path {
+                let line = call.at.line().unwrap_or(0);
+                finding.hint(format!("it is called in `{}`, line {line}", call.text));
+            }
         }
     }
     // What a misspelt call would have needed is not known either.
     if is_known && !findings.found.iter().any(|finding| matches!(finding.code.as_str(), "RB1102" | "RB1103")) {
         unused(main, world, asked, &used, findings);
+    }
+}
+
+/// The permissions the header has to have. Where one is enough that is the first, unless the header has another.
+fn demanded<'f>(function: &'f Function, asked: &Asked) -> Vec<&'f Need> {
+    let has = |need: &Need| !asked.covering(need.section, need.verb).is_empty();
+    let mut needs: Vec<&Need> = function.all_needs().collect();
+    if function.one_is_enough {
+        let has_another = needs.iter().skip(1).any(|need| has(need));
+        needs.truncate(1);
+        needs.retain(|need| has(need) || !has_another);
+    }
+    needs
+}
+
+/// What the header does not cover of a need, if anything.
+fn missing(call: &Reached<'_>, need: &Need, object: &Argument, asked: &Asked) -> Option<String> {
+    let name = format!("{}::{}", call.module, call.function);
+    if asked.covering(need.section, need.verb).is_empty() {
+        return Some(format!("`{name}` needs `{}` of `{}`, which the header does not ask for", need.verb, need.section));
+    }
+    match object {
+        Argument::Literal(literal) if !asked.may_cover(need.section, need.verb, literal) => {
+            Some(format!("`{name}` needs `{}` on `{literal}`, which no entry of the header covers", need.verb))
+        }
+        _ => None,
     }
 }
 
@@ -117,12 +130,15 @@ fn suggested(section: &str, object: &Argument) -> String {
 pub(super) fn suggest(reached: &[Reached<'_>]) -> BTreeMap<String, Vec<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for call in reached {
-        let Some(need) = declared(Some(call.module), call.function).and_then(|function| function.need.as_ref()) else { continue };
-        let object = suggested(need.section, &object_of(&need.object, call.arguments));
-        let entry = entry_of(need.section, need.verb, &object);
-        let texts = entry.split('"').nth(1).unwrap_or(&object).to_owned();
-        let text = if need.section == "fs" { format!("{}:{object}", need.verb) } else { texts };
-        all.entry(need.section.to_owned()).or_default().insert(text);
+        let Some(function) = declared(Some(call.module), call.function) else { continue };
+        let most = if function.one_is_enough { 1 } else { usize::MAX };
+        for need in function.all_needs().take(most) {
+            let object = suggested(need.section, &object_of(&need.object, call.arguments));
+            let entry = entry_of(need.section, need.verb, &object);
+            let texts = entry.split('"').nth(1).unwrap_or(&object).to_owned();
+            let text = if need.section == "fs" { format!("{}:{object}", need.verb) } else { texts };
+            all.entry(need.section.to_owned()).or_default().insert(text);
+        }
     }
     all.into_iter().map(|(section, entries)| (section, entries.into_iter().collect())).collect()
 }

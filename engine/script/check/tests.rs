@@ -170,6 +170,10 @@ fn permissions_are_asked_for_as_they_are_needed() {
         &["1:62 RB1202 the header asks for `read` of `fs`, which nothing here needs"],
     );
     expect(
+        "runbook(#{ title: \"T\", allow: #{ fs: #{ read: [\"/a/*\"], write: [\"/b/*\"] } } });\nfs::rename(\"/a/x\", \"/b/x\");",
+        &["2:5 RB1201 `fs::rename` needs `remove` of `fs`, which the header does not ask for"],
+    );
+    expect(
         "runbook(#{ title: \"T\" });\nimport \"lib/store\" as store;\nstore::save(1);",
         &["3:8 RB1201 `sys::cpu` needs `read` of `sys`, which the header does not ask for"],
     );

@@ -105,6 +105,14 @@ pub(super) struct Walk<'a> {
     is_strict: bool,
 }
 
+/// The first escape of a text in which every backslash begins one; a pattern has others as well.
+fn escape_in(text: &str) -> Option<&'static str> {
+    let is_escape = |at: usize| text[at + 1..].starts_with(['n', 't', 'r', '"']);
+    let is_text = text.match_indices('\\').all(|(at, _)| is_escape(at));
+    let found = ["\\n", "\\t", "\\r"].into_iter().filter_map(|escape| Some((text.find(escape)?, escape))).min();
+    found.filter(|_| is_text).map(|(_, escape)| escape)
+}
+
 impl<'a> Walk<'a> {
     /// Walks the whole text.
     pub(super) fn through(text: &'a Text, world: &'a World<'a>, findings: &'a mut Findings, calls: &'a mut Calls) {
@@ -347,6 +355,17 @@ impl<'a> Walk<'a> {
 
     // Expressions.
 
+    /// Tells of escapes in a text in backticks, where they stand for themselves.
+    fn backticks(&mut self, text: &str, at: Position) {
+        let Some(escape) = escape_in(text) else { return };
+        if self.findings.looks_at(self.text, at) != Some('`') {
+            return;
+        }
+        self.findings
+            .warning(self.text, at, "RB1117", format!("`{escape}` in a text in backticks stays a backslash and a letter"))
+            .hint("write the text in double quotes, or break the line itself");
+    }
+
     pub(super) fn expr(&mut self, expr: &Expr, seat: Seat) {
         match expr {
             Expr::DynamicConstant(value, at) => {
@@ -354,7 +373,15 @@ impl<'a> Walk<'a> {
                     self.closure(&closure, &[], *at, seat);
                 }
             }
-            Expr::InterpolatedString(parts, _) => parts.iter().for_each(|part| self.expr(part, Seat::Used)),
+            Expr::StringConstant(text, at) if escape_in(text).is_some() => self.backticks(text, *at),
+            Expr::InterpolatedString(parts, at) => {
+                for part in parts {
+                    match part {
+                        Expr::StringConstant(text, _) => self.backticks(text, *at),
+                        part => self.expr(part, Seat::Used),
+                    }
+                }
+            }
             Expr::Array(items, _) => items.iter().for_each(|item| self.expr(item, seat.of_part())),
             Expr::Map(map, _) => map.0.iter().for_each(|(_, value)| self.expr(value, seat.of_part())),
             Expr::And(parts, _) | Expr::Or(parts, _) | Expr::Coalesce(parts, _) => {

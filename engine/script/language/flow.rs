@@ -50,9 +50,10 @@ pub mod api {
     /// As `step`, with options.
     ///
     /// Options: `retry` (how many more tries after an error that may pass), `backoff` (duration before the
-    /// second try, doubled each time; 1 s when absent), `timeout`, `idempotent` (a key under which it may run
-    /// again after a crash), `verify` (a closure that asks the world whether it is done), `on_doubt`
-    /// (`stop` when absent, or `redo`).
+    /// second try, doubled each time; 1 s when absent), `timeout`, and what holds when it was interrupted between
+    /// its start and its result: `idempotent` (a key under which it may run again), `verify` (a closure that asks the
+    /// world whether it is done: `false` or `()` runs it again, `true` or a value is its result), `on_doubt`
+    /// (`stop` when absent: a person decides; or `redo`).
     ///
     /// ```rhai
     /// step("add", #{ retry: 2, timeout: "5s" }, || 1 + 2) == 3
@@ -117,13 +118,43 @@ pub mod api {
     /// Registers what takes the last step back. It runs when the run fails or is cancelled: the last
     /// registered first, each as a step of its own. It does not run on success.
     ///
+    /// Register it outside of the step: what was registered inside of a finished step is not known to a resumed
+    /// run, which then asks a person.
+    ///
     /// ```rhai
     /// undo("nothing to take back", || ());
     /// true
     /// ```
     #[rhai_fn(return_raw, volatile)]
     pub fn undo(native: NativeCallContext, name: &str, work: FnPtr) -> RhaiResultOf<()> {
-        step::register(&native, name, work)
+        step::register(&native, name, Map::new(), work)
+    }
+
+    /// As `undo`, with options: `timeout`, `idempotent`, `verify` and `on_doubt`, as of `step`.
+    ///
+    /// ```rhai
+    /// undo("nothing to take back", #{ idempotent: "nothing" }, || ());
+    /// true
+    /// ```
+    #[rhai_fn(name = "undo", return_raw, volatile)]
+    pub fn undo_with(native: NativeCallContext, name: &str, options: Map, work: FnPtr) -> RhaiResultOf<()> {
+        step::register(&native, name, options, work)
+    }
+
+    /// The key of the open step, 32 letters and digits: the same after a crash, in a resumed run and in another
+    /// try; no other step, turn of a loop, branch or run has it. What has an effect can give it along, so that
+    /// the other side knows a repetition; `http::` does so by itself in a step that is `idempotent`.
+    ///
+    /// Outside of steps it is an error.
+    ///
+    /// ```rhai
+    /// step("one", || step_key()) != step("another", || step_key())
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn step_key(native: NativeCallContext) -> RhaiResultOf<String> {
+        let call = Call::new(&native, "step_key")?;
+        let outside = || call.fail(Error::new(Kind::Invalid, "there is no step around it").hint("call it in the closure of a `step`"));
+        call.step_key().ok_or_else(outside)
     }
 
     /// Puts out a value under a name: a text, a number, a map, or a list of maps, which prints as a table.

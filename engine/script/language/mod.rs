@@ -21,6 +21,7 @@ pub fn module() -> Module {
 /// What the functions of the language declare of themselves.
 pub const FUNCTIONS: &[Function] = &[
     Function::pure("step").checked_by(step::check_step_options),
+    Function::pure("undo").checked_by(step::check_step_options),
     Function::pure("check").options::<step::CheckOptions>(),
     Function::pure("parallel").options::<parallel::Options>(),
     Function::pure("output").options::<step::OutputOptions>(),

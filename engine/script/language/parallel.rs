@@ -28,13 +28,14 @@ pub(super) fn run(native: &NativeCallContext<'_>, items: Array, options: Map, wo
     let options: Options = call.options(options)?;
     let workers = options.limit.unwrap_or(AT_ONCE).clamp(1, AT_ONCE).min(items.len());
     let parent = frames::top();
+    let branches = parent.branches();
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<RhaiResultOf<Dynamic>>>> = items.iter().map(|_| Mutex::new(None)).collect();
     let turn = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(item) = items.get(index) else { return };
-            let _open = frames::open_branch(&parent, index);
+            let _open = frames::open_branch(&parent, &branches, index);
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| work.call_within_context::<Dynamic>(native, (item.clone(),))));
             let result = result.unwrap_or_else(|_| Err(thrown(Error::new(Kind::Bug, "a host function panicked"), call.position())));
             *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);

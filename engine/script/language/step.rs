@@ -11,9 +11,10 @@ use serde::Deserialize;
 
 use crate::error::{Error, Kind, Place};
 use crate::host::{
-    Call, Ctx, Gate, OptionError, OutOfTime, RhaiResultOf, StopReason, error_of, frames, list_in_words, nearest, read_options, value,
+    Call, Ctx, Gate, Number, OptionError, OutOfTime, Question, RhaiResultOf, StopReason, TakeBack, error_of, frames, read_options, value,
 };
 use crate::model::{Check, EventKind, Intent, Level, Limit, Outcome, Span};
+use crate::words;
 
 /// The payload of `finish()`.
 #[derive(Debug, Clone, Copy)]
@@ -64,28 +65,37 @@ pub(super) fn thrown(error: Error, position: Position) -> Box<EvalAltResult> {
     EvalAltResult::ErrorRuntime(crate::host::thrown(&error, position), position).into()
 }
 
+/// What a step is made of: what it declares, its work, and what asks the world whether it was done.
+struct Part<'w> {
+    intent: Intent,
+    work: &'w FnPtr,
+    verify: Option<FnPtr>,
+}
+
+impl<'w> Part<'w> {
+    fn new(call: &Call<'_>, mut options: Map, intent: Intent, work: &'w FnPtr) -> RhaiResultOf<(Self, StepOptions)> {
+        let verify = options.remove("verify").and_then(Dynamic::try_cast::<FnPtr>);
+        let options: StepOptions = call.options(options)?;
+        let idempotent = match options.on_doubt {
+            Some(OnDoubt::Redo) => Some(options.idempotent.clone().unwrap_or_else(|| intent.key.clone())),
+            _ => options.idempotent.clone(),
+        };
+        let intent = Intent { idempotent, verifiable: verify.is_some(), timeout: options.timeout, ..intent };
+        Ok((Self { intent, work, verify }, options))
+    }
+}
+
 /// Runs a step: intent, work, result; again while it may help.
-pub(super) fn run(native: &NativeCallContext<'_>, name: &str, mut options: Map, work: &FnPtr) -> RhaiResultOf<Dynamic> {
+pub(super) fn run(native: &NativeCallContext<'_>, name: &str, options: Map, work: &FnPtr) -> RhaiResultOf<Dynamic> {
     let call = Call::new(native, "step")?;
-    let verify = options.remove("verify").and_then(Dynamic::try_cast::<FnPtr>);
-    let options: StepOptions = call.options(options)?;
-    let key = frames::top().child_key(name);
-    let idempotent = match options.on_doubt {
-        Some(OnDoubt::Redo) => Some(options.idempotent.clone().unwrap_or_else(|| key.clone())),
-        _ => options.idempotent.clone(),
-    };
+    let frame = frames::top();
+    let key = frame.child_key(name);
+    let intent = Intent { key, name: name.to_owned(), frame: Some(frame.key), within: frame.step, ..Intent::default() };
+    let (mut part, options) = Part::new(&call, options, intent, work)?;
     let mut attempt = 1;
     loop {
-        let intent = Intent {
-            key: key.clone(),
-            name: name.to_owned(),
-            attempt,
-            idempotent: idempotent.clone(),
-            verifiable: verify.is_some(),
-            undo: false,
-            timeout: options.timeout,
-        };
-        match perform(&call, native, intent, work)? {
+        part.intent.attempt = attempt;
+        match perform(&call, native, &part)? {
             Ok(value) => return Ok(value),
             Err(error) if attempt <= options.retry && error_of(&error).retryable => {
                 let pause = options.backoff.unwrap_or(BACKOFF).0 * 2_u32.saturating_pow(attempt - 1);
@@ -101,17 +111,26 @@ pub(super) fn run(native: &NativeCallContext<'_>, name: &str, mut options: Map, 
 }
 
 /// One try of a step. The outer error is one that no retry can mend.
-fn perform(call: &Call<'_>, native: &NativeCallContext<'_>, intent: Intent, work: &FnPtr) -> RhaiResultOf<RhaiResultOf<Dynamic>> {
-    let key = intent.key.clone();
+fn perform(call: &Call<'_>, native: &NativeCallContext<'_>, part: &Part<'_>) -> RhaiResultOf<RhaiResultOf<Dynamic>> {
+    let intent = &part.intent;
     let deadline = intent.timeout.and_then(|timeout| Instant::now().checked_add(timeout.0));
     let late = || Error::new(Kind::Timeout, format!("step `{}` took longer than {}", intent.name, intent.timeout.unwrap_or_default()));
-    if let Gate::Done(done) = call.ctx().recorder().begin(intent.clone()).map_err(|error| lost(call, error))? {
-        return Ok(Ok(value::dynamic(&done)));
-    }
+    let gate = call.ctx().recorder().begin(intent.clone()).map_err(|error| lost(call, error))?;
+    let work = || part.work.call_within_context::<Dynamic>(native, ());
     let started = Instant::now();
     let result = {
-        let _open = frames::open_step(key.clone(), deadline);
-        work.call_within_context::<Dynamic>(native, ())
+        let _open = frames::open_step(intent.key.clone(), intent.idempotent.clone(), deadline);
+        match gate {
+            Gate::Done(done) => return Ok(Ok(value::dynamic(&done))),
+            Gate::Failed(error) => return Ok(Err(thrown(error, call.position()))),
+            Gate::TakeBack => return Err(EvalAltResult::ErrorTerminated(Dynamic::from(TakeBack), call.position()).into()),
+            Gate::Go => work(),
+            Gate::Verify => match verified(call, native, part)? {
+                Some(value) => Ok(value),
+                None => work(),
+            },
+            Gate::Twice => work().and_then(|value| repeated(call, native, part, value)),
+        }
     };
     let result = result.map_err(|error| match out_of_time(&error) && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
         true => thrown(late(), call.position()),
@@ -128,21 +147,65 @@ fn perform(call: &Call<'_>, native: &NativeCallContext<'_>, intent: Intent, work
         Err(error) if is_finish(&error) => (Outcome::Value(serde_json::Value::Null), Err(error)),
         Err(error) => (Outcome::Error(told(&error)), Err(error)),
     };
+    if call.ctx().stop().reason() == Some(StopReason::Halted) {
+        // It stopped for a reason that is not its own: its result stays open.
+        return result.map(Ok);
+    }
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    call.ctx().recorder().end(&key, outcome, duration_ms).map_err(|error| lost(call, error))?;
+    call.ctx().recorder().end(&intent.key, outcome, duration_ms).map_err(|error| lost(call, error))?;
     match result {
         Err(error) if matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(..)) => Err(error),
         result => Ok(result),
     }
 }
 
+/// Asks the world whether a step was done: its value when it was, nothing when it was not. A question
+/// without an answer leaves the step in doubt.
+fn verified(call: &Call<'_>, native: &NativeCallContext<'_>, part: &Part<'_>) -> RhaiResultOf<Option<Dynamic>> {
+    let Some(verify) = &part.verify else { return Ok(None) };
+    match verify.call_within_context::<Dynamic>(native, ()) {
+        Ok(no) if no.is_unit() || no.as_bool() == Ok(false) => Ok(None),
+        Ok(yes) if yes.is_bool() => Ok(Some(Dynamic::UNIT)),
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.unwrap_inner(), EvalAltResult::ErrorTerminated(..)) => Err(error),
+        Err(error) => {
+            let question = Question::Doubt { key: part.intent.key.clone(), error: error_of(&error) };
+            match call.ctx().recorder().ask(question) {
+                Ok(_) => Err(error),
+                Err(error) => Err(lost(call, error)),
+            }
+        }
+    }
+}
+
+/// Shows that a step may run again: what is idempotent gives the same, what can be verified is done.
+fn repeated(call: &Call<'_>, native: &NativeCallContext<'_>, part: &Part<'_>, value: Dynamic) -> RhaiResultOf<Dynamic> {
+    let intent = &part.intent;
+    let wrong = |what: String| Err(thrown(Error::new(Kind::Failed, what).permanent().code("RB3105"), call.position()));
+    if part.verify.is_some() {
+        return match verified(call, native, part)? {
+            Some(_) => Ok(value),
+            None => wrong(format!("step `{}` was done, and its `verify` says it was not", intent.name)),
+        };
+    }
+    let second = {
+        // Its inner steps and keys are those of the first time.
+        let _open = frames::open_step(intent.key.clone(), intent.idempotent.clone(), frames::deadline());
+        part.work.call_within_context::<Dynamic>(native, ())?
+    };
+    let plain = |value: &Dynamic| value::plain(value).map_err(|error| call.fail(error));
+    let (first, second) = (plain(&value)?, plain(&second)?);
+    if first == second {
+        return Ok(value);
+    }
+    wrong(format!("step `{}` is not idempotent: it gave {first}, and {second} when it was run again", intent.name))
+}
+
 /// The journal can not be written: nothing may go on.
 fn lost(call: &Call<'_>, error: Error) -> Box<EvalAltResult> {
-    call.ctx().stop().stop(StopReason::Lost);
-    match error.kind {
-        Kind::Conflict | Kind::Waiting => thrown(error, call.position()),
-        _ => EvalAltResult::ErrorTerminated(Dynamic::from(call.ctx().stop().reason().unwrap_or(StopReason::Lost)), call.position()).into(),
-    }
+    let halted = matches!(error.kind, Kind::Conflict | Kind::Waiting);
+    call.ctx().stop().stop(if halted { StopReason::Halted } else { StopReason::Lost });
+    EvalAltResult::ErrorTerminated(Dynamic::from(call.ctx().stop().reason().unwrap_or(StopReason::Lost)), call.position()).into()
 }
 
 fn out_of_time(error: &EvalAltResult) -> bool {
@@ -202,32 +265,6 @@ struct LimitOption {
     below: bool,
 }
 
-/// A number as people write it, with a point or without.
-#[derive(Debug, Clone, Copy)]
-struct Number(f64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyNumber;
-        impl serde::de::Visitor<'_> for AnyNumber {
-            type Value = Number;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number")
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
-                Ok(Number(number))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Number, E> {
-                Ok(Number(number as f64))
-            }
-        }
-        deserializer.deserialize_any(AnyNumber)
-    }
-}
-
 /// What a closure may answer in full.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -242,7 +279,14 @@ struct Answer {
 pub(super) fn ask(native: &NativeCallContext<'_>, name: &str, options: Map, question: &FnPtr) -> RhaiResultOf<Dynamic> {
     let call = Call::new(native, "check")?;
     let options: CheckOptions = call.options(options)?;
+    let frame = frames::top();
+    let key = frame.child_key(&format!("check {name}"));
     let name = unique(call.ctx(), name);
+    let recalled = if frame.is_step { None } else { call.ctx().recorder().recall(&key) };
+    if let Some(answer) = recalled.and_then(|value| serde_json::from_value::<Check>(value).ok()) {
+        // The script went on after this answer: another one would lead it elsewhere.
+        return call.value(&answer);
+    }
     let (limit, unit) = limits(&call, &options)?;
     let started = Instant::now();
     let deadline = options.timeout.and_then(|timeout| started.checked_add(timeout.0));
@@ -250,7 +294,7 @@ pub(super) fn ask(native: &NativeCallContext<'_>, name: &str, options: Map, ques
         let _open = frames::open_part(deadline);
         question.call_within_context::<Dynamic>(native, ())
     };
-    let mut check = Check { name, level: Level::Unknown, detail: String::new(), value: None, unit, limit: None, duration_ms: 0 };
+    let mut check = Check { name, key, level: Level::Unknown, detail: String::new(), value: None, unit, limit: None, duration_ms: 0 };
     match result {
         Ok(value) => judge(&call, &mut check, value, limit)?,
         Err(error) if out_of_time(&error) && deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
@@ -293,9 +337,9 @@ fn limits(call: &Call<'_>, options: &CheckOptions) -> RhaiResultOf<(Option<Limit
         None => {
             let names: Vec<String> = thresholds.keys().cloned().collect();
             let error = Error::new(Kind::Invalid, format!("system `{}` has no threshold `{metric}`", call.ctx().system().name)).hint(
-                match nearest(metric, &names) {
+                match words::nearest(metric, &names) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it has {}", list_in_words(&names)),
+                    None => format!("it has {}", words::list(&names)),
                 },
             );
             Err(call.fail(error))
@@ -350,9 +394,10 @@ fn judge(call: &Call<'_>, check: &mut Check, answer: Dynamic, limit: Option<Limi
 
 /// What takes a step back.
 pub struct Compensation {
-    /// Its name.
-    pub name: String,
-    key: String,
+    /// The key of its step.
+    pub key: String,
+    name: String,
+    options: Map,
     work: FnPtr,
     context: NativeCallContextStore,
 }
@@ -361,11 +406,15 @@ pub struct Compensation {
 #[derive(Default)]
 struct Compensations(Mutex<Vec<Compensation>>);
 
-pub(super) fn register(native: &NativeCallContext<'_>, name: &str, work: FnPtr) -> RhaiResultOf<()> {
+pub(super) fn register(native: &NativeCallContext<'_>, name: &str, options: Map, work: FnPtr) -> RhaiResultOf<()> {
     let call = Call::new(native, "undo")?;
-    let key = frames::top().child_key(&format!("undo: {name}"));
+    Part::new(&call, options.clone(), Intent::default(), &work)?;
+    let frame = frames::top();
+    let key = frame.child_key(&format!("undo: {name}"));
+    let registered = EventKind::UndoRegistered { key: key.clone(), step: frame.step };
+    call.ctx().recorder().tell(registered).map_err(|error| lost(&call, error))?;
     let context = native.store_data();
-    let compensation = Compensation { name: name.to_owned(), key, work, context };
+    let compensation = Compensation { key, name: name.to_owned(), options, work, context };
     call.ctx().state::<Compensations>().0.lock().unwrap_or_else(PoisonError::into_inner).push(compensation);
     Ok(())
 }
@@ -388,6 +437,7 @@ impl Compensation {
         let native = self.context.create_context(engine);
         let call = Call::new(&native, "undo")?;
         let intent = Intent { key: self.key.clone(), name: self.name.clone(), attempt: 1, undo: true, ..Intent::default() };
-        perform(&call, &native, intent, &self.work)?.map(drop)
+        let (part, _) = Part::new(&call, self.options.clone(), intent, &self.work)?;
+        perform(&call, &native, &part)?.map(drop)
     }
 }

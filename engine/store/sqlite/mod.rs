@@ -15,8 +15,9 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Channel, Event, EventKind, Level, Module, Parcel, Run, RunId, RunState, Trigger};
 use crate::store::{Filter, ProcessId, Settlement, Store, Summary, Tally, note_of};
 
-/// The format this binary reads and writes.
-const FORMAT: i64 = 1;
+/// The format this binary reads and writes. Format 2 has the tables of format 1; its journals hold what
+/// resuming needs, which a binary of format 1 can not read.
+const FORMAT: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// How long the WAL may grow before a commit writes it back into the database.
@@ -128,6 +129,8 @@ impl Sqlite {
             let format: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
             if format == 0 {
                 transaction.execute_batch(SCHEMA)?;
+            }
+            if format < FORMAT {
                 transaction.pragma_update(None, "user_version", FORMAT)?;
             }
             transaction.commit()
@@ -213,19 +216,7 @@ impl Store for Sqlite {
     fn append(&self, id: RunId, events: &[Event]) -> Result<()> {
         self.write(|transaction| {
             let number = number_of(transaction, id)?;
-            let insert = || -> rusqlite::Result<()> {
-                let mut next: i64 = transaction
-                    .prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?
-                    .query_row([number], |row| row.get(0))?;
-                let mut add = transaction.prepare_cached("INSERT INTO events (run, seq, body) VALUES (?1, ?2, ?3)")?;
-                for event in events {
-                    next += 1;
-                    let body = serde_json::to_string(event).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-                    add.execute(params![number, next, body])?;
-                }
-                Ok(())
-            };
-            insert().map_err(|error| failed(&error))?;
+            insert(transaction, number, events)?;
             if events.iter().any(|event| matches!(event.kind, EventKind::Started)) {
                 begin(transaction, number)?;
             }
@@ -234,6 +225,44 @@ impl Store for Sqlite {
             }
             Ok(())
         })
+    }
+
+    fn take_over(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<()> {
+        self.write(|transaction| {
+            let number = number_of(transaction, id)?;
+            if !fold(transaction, number)?.status.is_over() {
+                return Err(crate::store::watched(u64::try_from(number).unwrap_or(0)));
+            }
+            insert(transaction, number, std::slice::from_ref(event))?;
+            conclude(transaction, number)?;
+            let update = "UPDATE runs SET pid = ?2, pid_started = ?3 WHERE number = ?1";
+            let started = i64::try_from(supervisor.started).unwrap_or(0);
+            transaction.execute(update, params![number, supervisor.pid, started]).map(drop).map_err(|error| failed(&error))
+        })
+    }
+
+    fn abandon(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<bool> {
+        self.write(|transaction| {
+            let number = number_of(transaction, id)?;
+            let watched = || -> rusqlite::Result<(u32, i64)> {
+                transaction
+                    .prepare_cached("SELECT pid, pid_started FROM runs WHERE number = ?1")?
+                    .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
+            };
+            let by = watched().map_err(|error| failed(&error))?;
+            let is_other = by != (supervisor.pid, i64::try_from(supervisor.started).unwrap_or(0));
+            if is_other || fold(transaction, number)?.status.is_over() {
+                return Ok(false);
+            }
+            insert(transaction, number, std::slice::from_ref(event))?;
+            conclude(transaction, number).map(|()| true)
+        })
+    }
+
+    fn events(&self, id: RunId) -> Result<Vec<Event>> {
+        let connection = self.lock();
+        let number = number_of(&connection, id)?;
+        events(&connection, number)
     }
 
     fn run(&self, id: RunId) -> Result<Run> {
@@ -265,6 +294,14 @@ impl Store for Sqlite {
             values.push(value);
             sql.push_str(&format!(" AND {condition} ?{}", values.len()));
         };
+        if let Some(number) = filter.number {
+            add("number =", number.to_string());
+        }
+        if let Some(beginning) = &filter.id {
+            // A range, so that the index is used; `~` comes after all that is in an id.
+            add("id >=", beginning.clone());
+            add("id <", format!("{beginning}~"));
+        }
         if let Some(runbook) = &filter.runbook {
             add("runbook =", runbook.clone());
         }
@@ -277,6 +314,10 @@ impl Store for Sqlite {
         if !filter.states.is_empty() {
             let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.name())).collect();
             sql.push_str(&format!(" AND status IN ({})", names.join(", ")));
+            if !filter.states.iter().any(|state| state.is_over()) {
+                // There is an index of these, however many there are of the others.
+                sql.push_str(" AND ended IS NULL");
+            }
         }
         sql.push_str(" ORDER BY number DESC");
         if filter.limit > 0 {
@@ -366,14 +407,33 @@ fn fold(connection: &Connection, number: i64) -> Result<Run> {
             .query_row([number], |row| Ok(head(row)))
     };
     let mut run = head().map_err(|error| failed(&error))??;
-    let bodies = || -> rusqlite::Result<Vec<String>> {
-        connection.prepare_cached("SELECT body FROM events WHERE run = ?1 ORDER BY seq")?.query_map([number], |row| row.get(0))?.collect()
-    };
-    for body in bodies().map_err(|error| failed(&error))? {
-        let event: Event = serde_json::from_str(&body).map_err(|error| unreadable("an event", &error))?;
+    for event in events(connection, number)? {
         run.apply(&event)?;
     }
     Ok(run)
+}
+
+fn events(connection: &Connection, number: i64) -> Result<Vec<Event>> {
+    let bodies = || -> rusqlite::Result<Vec<String>> {
+        connection.prepare_cached("SELECT body FROM events WHERE run = ?1 ORDER BY seq")?.query_map([number], |row| row.get(0))?.collect()
+    };
+    let read = |body: String| serde_json::from_str(&body).map_err(|error| unreadable("an event", &error));
+    bodies().map_err(|error| failed(&error))?.into_iter().map(read).collect()
+}
+
+fn insert(transaction: &Transaction<'_>, number: i64, events: &[Event]) -> Result<()> {
+    let insert = || -> rusqlite::Result<()> {
+        let mut next: i64 =
+            transaction.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?.query_row([number], |row| row.get(0))?;
+        let mut add = transaction.prepare_cached("INSERT INTO events (run, seq, body) VALUES (?1, ?2, ?3)")?;
+        for event in events {
+            next += 1;
+            let body = serde_json::to_string(event).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            add.execute(params![number, next, body])?;
+        }
+        Ok(())
+    };
+    insert().map_err(|error| failed(&error))
 }
 
 fn head(row: &Row<'_>) -> Result<Run> {
@@ -393,6 +453,7 @@ fn head(row: &Row<'_>) -> Result<Run> {
         started: timestamp(&row.get::<_, String>(9).map_err(column)?)?,
         // Where it began; its events say where it stands.
         status: if row.get::<_, String>(10).map_err(column)? == RunState::Queued.name() { RunState::Queued } else { RunState::Running },
+        attempt: 1,
         exit_code: None,
         ended: None,
         duration_ms: 0,

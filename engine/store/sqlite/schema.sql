@@ -1,4 +1,4 @@
--- Format 1. A run is its events; the columns of `runs` beyond its identity repeat what they say, for listings.
+-- Format 2. A run is its events; the columns of `runs` beyond its identity repeat what they say, for listings.
 CREATE TABLE runs (
     number      INTEGER PRIMARY KEY AUTOINCREMENT,
     id          TEXT NOT NULL UNIQUE,

@@ -1,0 +1,93 @@
+//! What is done to a system: releases, schedules, repairs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::Span;
+
+/// How it is released.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Release {
+    /// The source directory.
+    pub directory: String,
+    /// Images by service.
+    pub images: BTreeMap<String, String>,
+    /// How many releases stay.
+    pub keep: Option<u32>,
+    /// The command that migrates the database.
+    pub migrate: Vec<String>,
+    /// Everything else, by name.
+    pub options: BTreeMap<String, Value>,
+}
+
+/// When a runbook runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// The runbook, when the schedule is not called like it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
+    /// At these moments of the calendar: `0 9 * * *`, `@daily`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Again after this long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+    /// The zone of `cron`, when not the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// The parameters of the run.
+    pub params: BTreeMap<String, Value>,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// The procedures of the manuals it serves.
+    pub serves: Vec<String>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { runbook: None, cron: None, every: None, timezone: None, params: BTreeMap::new(), enabled: true, serves: Vec::new() }
+    }
+}
+
+/// What may be repaired without asking, and how often.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Remediation {
+    /// The runbook that repairs.
+    pub runbook: String,
+    /// The rules or metrics that call for it.
+    pub when: Vec<String>,
+    /// The services it may act on; no others.
+    pub services: Vec<String>,
+    /// `observe` records what it would do, `act` does it.
+    pub mode: RemediationMode,
+    /// How long the alarm must hold first.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Span>,
+    /// How long it leaves a service alone after acting on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Span>,
+    /// How often it acts within `per`; after that it is a person's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u32>,
+    /// The time the budget is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per: Option<Span>,
+    /// The parameters of the run.
+    pub params: BTreeMap<String, Value>,
+}
+
+/// Whether a remediation acts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemediationMode {
+    /// It records what it would do.
+    #[default]
+    Observe,
+    /// It does it.
+    Act,
+}

@@ -1,0 +1,208 @@
+//! Programs that a run may start, and what else they can do.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use super::{run, run_in};
+use crate::harness::{Done, Project};
+
+/// Everything the probe looks for, each within its reach if nothing holds it.
+struct Reach {
+    directory: tempfile::TempDir,
+    tcp: TcpListener,
+    udp: UdpSocket,
+    _local: UnixListener,
+}
+
+impl Reach {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind(tcp.local_addr().unwrap()).unwrap();
+        let local = UnixListener::bind(directory.path().join("docker.sock")).unwrap();
+        std::fs::write(directory.path().join("secret"), "secret").unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        udp.set_nonblocking(true).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/containment/probe.c");
+        let built =
+            std::process::Command::new("gcc").args(["-static", "-O1", "-o"]).arg(directory.path().join("probe")).arg(source).status();
+        assert!(built.unwrap().success(), "the probe does not compile");
+        Self { directory, tcp, udp, _local: local }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn port(&self) -> u16 {
+        self.tcp.local_addr().unwrap().port()
+    }
+
+    /// What the probe says, one line for each try. The process it goes for is this one: of the same user, and no child of the run.
+    fn probe(&self, allow: &str, extra: &str) -> Done {
+        let probe = self.path("probe");
+        let body = format!(
+            "let said = exec::run([\"{}\", \"{}\", \"{}\", \"{}\", \"{}\", \"{}\"]); output(\"said\", said.stdout);",
+            probe.display(),
+            self.path("outside").display(),
+            self.path("docker.sock").display(),
+            self.port(),
+            std::process::id(),
+            self.path("secret").display()
+        );
+        run(&format!("exec: [\"{allow}{}\"]{extra}", probe.display()), &body)
+    }
+
+    fn succeeded(done: &Done) -> Vec<String> {
+        let json = done.json();
+        let said = json["outputs"]["said"].as_str().unwrap_or_else(|| panic!("{}", done.stdout));
+        assert_eq!(said.lines().count(), 10, "{said}");
+        said.lines().filter_map(|line| line.strip_suffix(": SUCCEEDED")).map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn a_program_can_do_nothing_but_what_the_run_may() {
+    let reach = Reach::new();
+    let done = reach.probe("", "");
+    assert_eq!(Reach::succeeded(&done), [""; 0], "{}", done.stdout);
+    assert!(!reach.path("outside").exists());
+    assert!(reach.tcp.accept().is_err() && reach.udp.recv(&mut [0; 1]).is_err());
+    assert_eq!(std::fs::metadata(reach.path("secret")).unwrap().permissions().mode() & 0o777, 0o644);
+}
+
+#[test]
+fn what_the_worker_may_is_not_what_its_programs_may() {
+    let reach = Reach::new();
+    // The worker speaks to a local socket here, and reads one file.
+    let done = reach.probe("", &format!(", docker: [\"list\"], fs: #{{ read: [\"{}\"] }}", reach.path("secret").display()));
+    assert_eq!(Reach::succeeded(&done), ["read"], "{}", done.stdout);
+}
+
+#[test]
+fn a_grant_for_an_address_opens_its_port() {
+    let reach = Reach::new();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let done = reach.probe("", &format!(", net: [\"connect:127.0.0.1:{}\"]", reach.port()));
+    assert_eq!(Reach::succeeded(&done), ["tcp", "udp"], "{}", done.stdout);
+    let done = reach.probe("", &format!(", net: [\"connect:127.0.0.1:{other}\"]"));
+    assert_eq!(Reach::succeeded(&done), ["udp"], "Landlock knows TCP only, as doctor says: {}", done.stdout);
+}
+
+#[test]
+fn the_power_of_the_host_is_the_power_of_the_user() {
+    let reach = Reach::new();
+    let done = reach.probe("host:", "");
+    let succeeded = Reach::succeeded(&done);
+    for way in ["read", "tcp", "udp", "local", "signal", "write", "chmod"] {
+        assert!(succeeded.contains(&way.to_owned()), "{way} is not in {succeeded:?}");
+    }
+    let project = Project::new()
+        .runbook("test", "runbook(#{ title: \"t\", allow: #{ exec: [\"host:/usr/sbin/ufw\"] } }); exec::run([\"/usr/sbin/ufw\"]);");
+    let _ = project.command(["show", "test"]).run().says("start /usr/sbin/ufw outside of the sandbox");
+}
+
+#[test]
+fn strict_runs_what_is_confined_and_refuses_what_is_not() {
+    let strict = || Project::new().file("runbook.toml", "sandbox = \"strict\"\n");
+    let doctor = strict().command(["doctor", "--json"]).run();
+    let enforces_all = !doctor.json().as_array().unwrap().iter().any(|finding| finding["area"] == "sandbox" && finding["level"] != "ok");
+    let done = run_in(strict(), "exec: [\"/bin/echo\"]", "exec::run([\"/bin/echo\", \"hello\"]);");
+    assert_eq!(done.code, if enforces_all { 0 } else { 6 }, "{}{}", done.stdout, done.stderr);
+    let done = run_in(strict(), "exec: [\"host:/bin/echo\"]", "exec::run([\"/bin/echo\", \"hello\"]);");
+    assert_eq!(done.code, 6, "{}{}", done.stdout, done.stderr);
+    let _ = done.talks("sandbox = \"strict\"");
+}
+
+#[test]
+fn ordinary_programs_work_behind_the_wall() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().display();
+    let allow = format!(
+        "exec: [\"/bin/sh\", \"/bin/tar\", \"/usr/bin/perl\", \"/bin/ls\", \"/usr/bin/sort\", \"/bin/df\", \"/usr/bin/id\", \"/bin/date\"], fs: #{{ read: [\"{data}\"], write: [\"{data}\"], remove: [\"{data}\"] }}"
+    );
+    let body = format!(
+        "fs::write(\"{data}/in\", \"b\\na\\n\");
+         exec::run([\"/bin/tar\", \"-czf\", \"{data}/a.tgz\", \"-C\", \"{data}\", \"in\"]);
+         exec::run([\"/bin/tar\", \"-xzf\", \"{data}/a.tgz\", \"-C\", \"{data}\", \"--transform\", \"s/in/out/\"]);
+         exec::run([\"/bin/sh\", \"-c\", \"mktemp; (sleep 0 & wait); echo x | cat > /dev/null\"]);
+         exec::run([\"/usr/bin/perl\", \"-e\", \"use POSIX; print strftime('%Y', localtime)\"]);
+         for program in [\"/bin/ls\", \"/bin/df\", \"/usr/bin/id\", \"/bin/date\"] {{ exec::run([program]); }}
+         output(\"sorted\", exec::pipe([[\"/bin/sh\", \"-c\", \"cat {data}/out\"], [\"/usr/bin/sort\"]]).stdout);"
+    );
+    let done = run(&allow, &body);
+    assert_eq!(done.json()["outputs"]["sorted"], "a\nb\n", "{}{}", done.stdout, done.stderr);
+    let work = done.project.state().join("runs/1/work");
+    assert!(work.is_dir(), "mktemp left a file there");
+    let done = run("exec: [\"/bin/echo\"]", "exec::run([\"/bin/echo\"]);");
+    assert!(!done.project.state().join("runs/1/work").exists(), "nothing was left in it");
+}
+
+/// The planted program says so; it must never be what runs.
+fn plant(path: &Path) {
+    std::fs::write(path, "#!/bin/sh\necho PLANTED\n").unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_program_is_not_taken_from_the_path_of_the_caller() {
+    let planted = tempfile::tempdir().unwrap();
+    plant(&planted.path().join("echo"));
+    let path = format!("{}:/usr/bin:/bin", planted.path().display());
+    let text = "runbook(#{ title: \"t\", allow: #{ exec: [\"/bin/echo\", \"/usr/bin/echo\"] } }); output(\"said\", exec::run([\"echo\", \"original\"]).stdout);";
+    let done = Project::new().runbook("test", text).command(["run", "test", "--json"]).env("PATH", &path).succeeds();
+    assert_eq!(done.json()["outputs"]["said"], "original\n");
+}
+
+#[test]
+fn a_program_that_is_swapped_is_refused_or_the_one_that_was_checked() {
+    // The granted place holds links that change between a good program and a planted one.
+    let ground = tempfile::tempdir().unwrap();
+    let (good, planted) = (ground.path().join("good"), ground.path().join("planted"));
+    std::fs::create_dir(&good).unwrap();
+    std::fs::create_dir(&planted).unwrap();
+    std::fs::copy("/bin/echo", good.join("tool")).unwrap();
+    plant(&planted.join("tool"));
+    let (link, other) = (ground.path().join("tool"), ground.path().join("other"));
+    symlink(good.join("tool"), &link).unwrap();
+    symlink(planted.join("tool"), &other).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    // Only the good one is granted; the link is how the script calls it.
+    let allow = format!("exec: [\"{}\"]", good.join("tool").display());
+    let body = format!(
+        "let said = \"\"; let refused = 0; step(\"run\", || {{ for i in 0..150 {{ try {{ said += exec::run([\"{}\", \"original\"]).stdout; }} catch {{ refused += 1; }} }} }}); output(\"said\", said);",
+        link.display()
+    );
+    let body = body
+        .replace("let said = \"\"; let refused = 0; step(\"run\", || {", "let said = step(\"run\", || { let said = \"\"; let refused = 0;")
+        .replace("} } }); output", "} } said }); output");
+    let done = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                rustix::fs::renameat_with(rustix::fs::CWD, &link, rustix::fs::CWD, &other, rustix::fs::RenameFlags::EXCHANGE).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let done = run(&allow, &body);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        done
+    });
+    assert_eq!(done.code, 0, "{}", done.stdout);
+    let json = done.json();
+    let said = json["outputs"]["said"].as_str().unwrap();
+    assert!(said.contains("original") && !said.contains("PLANTED"), "{said}");
+}
+
+#[test]
+fn a_program_the_run_may_change_is_not_started() {
+    let ground = tempfile::tempdir().unwrap();
+    let tool = ground.path().join("tool");
+    std::fs::copy("/bin/echo", &tool).unwrap();
+    let (directory, tool) = (ground.path().display(), tool.display());
+    for grant in [format!("write: [\"{directory}\"]"), format!("write: [\"{tool}\"]"), "write: [\"/tmp/*\"]".to_owned()] {
+        let done = run(&format!("exec: [\"{tool}\"], fs: #{{ {grant} }}"), &format!("exec::run([\"{tool}\", \"x\"]);"));
+        assert_eq!(done.json()["error"]["kind"], "denied", "{grant}: {}", done.stdout);
+    }
+}
