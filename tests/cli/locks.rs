@@ -118,7 +118,7 @@ fn a_run_inside_a_run_that_holds_the_lock_does_not_wait_for_it() {
     let binary = env!("CARGO_BIN_EXE_runbook");
     let state = project.state();
     let outer = format!(
-        r#"runbook(#{{ title: "o", lock: "data:${{system}}", when_locked: "wait 1m", allow: #{{ exec: ["{binary}"] }} }});
+        r#"runbook(#{{ title: "o", lock: "data:${{system}}", when_locked: "wait 1m", allow: #{{ exec: ["host:{binary}"] }} }});
         let inner = exec::run(["{binary}", "-C", "{}", "run", "next", "--json"], #{{ env: #{{ STATE_DIRECTORY: "{}", HOME: "/" }} }});
         check("it ran", || inner.stdout.contains("\"status\": \"succeeded\""));"#,
         project.path().display(),
