@@ -11,6 +11,7 @@ mod docs;
 mod embed;
 mod harness;
 mod hostile;
+mod integrity;
 mod outbox;
 mod pages;
 mod permissions;

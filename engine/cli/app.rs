@@ -15,6 +15,7 @@ use crate::host::Permissions;
 use crate::model::{Diagnostic, Module, System};
 use crate::run::recover;
 use crate::script::{Script, stdlib};
+use crate::store::audit::{Act, Action};
 use crate::store::{Keys, Sqlite, StateDir, Vault};
 
 /// One command under way.
@@ -106,6 +107,16 @@ impl App {
             self.terminal.say(&format!("{} run #{number} was interrupted     runbook resume {number}", styled(WARN, "warning:")));
         }
         Ok((state, store))
+    }
+
+    /// The person behind the command.
+    pub(super) fn who(&self) -> String {
+        ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| self.environment.get(name)).unwrap_or("unknown").to_owned()
+    }
+
+    /// What the person is about to do, for the audit log.
+    pub(super) fn act(&self, action: Action, subject: impl Into<String>, why: impl Into<String>) -> Act {
+        Act { who: self.who(), action, subject: subject.into(), why: why.into() }
     }
 
     /// Prints an answer as JSON.

@@ -8,6 +8,7 @@ use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunState, Span};
 use crate::run::process::{is_alive, terminate};
+use crate::store::audit::{Action, audited};
 use crate::store::{ProcessId, Store, Summary, find};
 
 #[derive(Debug, clap::Args)]
@@ -30,23 +31,9 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let (_, store) = app.store()?;
     let run = find(&store, &args.run)?;
     let supervisor = watcher(&run)?;
-    signal(&run, supervisor)?;
-    if !args.now {
-        app.terminal.say(&format!("#{} is asked to stop; it cleans up first     at once: runbook cancel {} --now", run.run, run.run));
-    }
-    let until = Instant::now() + args.wait.0;
-    while is_alive(supervisor) {
-        if Instant::now() >= until {
-            return Err(Error::new(Kind::Timeout, format!("run #{} did not end within {}", run.run, args.wait))
-                .hint(format!("`runbook cancel {} --now` does not wait for its clean-up", run.run))
-                .into());
-        }
-        std::thread::sleep(LOOK);
-        if args.now {
-            // Two signals in one instant count as one: it is told again until it is gone.
-            signal(&run, supervisor)?;
-        }
-    }
+    let how = if args.now { "at once" } else { "" };
+    let subject = format!("#{} {}", run.run, run.runbook);
+    audited(&store, &app.act(Action::Cancel, subject, how), || stop(&run, supervisor, &args, app))?;
     let run = store.run(run.id)?;
     if app.json {
         app.answer_json(&run)?;
@@ -54,6 +41,27 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         app.terminal.answer(&format!("#{} {}", run.run, last_line(&run, app.terminal)));
     }
     Ok(0)
+}
+
+/// Signals until it is over.
+fn stop(run: &Summary, supervisor: ProcessId, args: &Args, app: &App) -> Result<()> {
+    signal(run, supervisor)?;
+    if !args.now {
+        app.terminal.say(&format!("#{} is asked to stop; it cleans up first     at once: runbook cancel {} --now", run.run, run.run));
+    }
+    let until = Instant::now() + args.wait.0;
+    while is_alive(supervisor) {
+        if Instant::now() >= until {
+            return Err(Error::new(Kind::Timeout, format!("run #{} did not end within {}", run.run, args.wait))
+                .hint(format!("`runbook cancel {} --now` does not wait for its clean-up", run.run)));
+        }
+        std::thread::sleep(LOOK);
+        if args.now {
+            // Two signals in one instant count as one: it is told again until it is gone.
+            signal(run, supervisor)?;
+        }
+    }
+    Ok(())
 }
 
 /// The process that watches over a run, if it still does.

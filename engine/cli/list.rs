@@ -8,7 +8,7 @@ use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::Result;
 use crate::model::{RunState, Span};
-use crate::store::{Summary, by_runbook};
+use crate::store::{Filter, Store, Summary};
 use crate::words;
 
 #[derive(Debug, clap::Args)]
@@ -32,12 +32,11 @@ struct Entry {
 }
 
 /// How many runs the bars show.
-const BARS: usize = 12;
+const BARS: u32 = 12;
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let library = app.library()?;
     let (_, store) = app.store()?;
-    let mut runs = by_runbook(&store, BARS)?;
     let mut entries = Vec::new();
     for name in library.names() {
         let found = library.find(&name)?;
@@ -45,7 +44,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
             Ok(script) => (script.header.title, script.header.tags, None),
             Err(problems) => (String::new(), Vec::new(), problems.errors.first().map(ToString::to_string)),
         };
-        let past = runs.remove(&name).unwrap_or_default();
+        let past = store.list(&Filter { runbook: Some(name.clone()), limit: BARS, ..Filter::default() })?;
         entries.push((Entry { name, title, tags, path: found.path, broken, last: past.first().cloned() }, past));
     }
     let failing = |entry: &Entry| entry.broken.is_some() || entry.last.as_ref().is_some_and(|run| is_bad(run.status));

@@ -1,6 +1,7 @@
 //! The commands: one file each. Only here is anything printed, and the command line read.
 
 mod app;
+mod audit;
 mod cancel;
 mod check;
 mod commit;
@@ -32,6 +33,7 @@ mod retry;
 mod run;
 mod secret;
 mod show;
+mod state;
 mod terminal;
 
 use std::path::PathBuf;
@@ -129,6 +131,10 @@ enum Command {
     Config(config::Args),
     /// Set, list and check secrets
     Secret(secret::Args),
+    /// Who did what, when, and why; whether the log is whole
+    Audit(audit::Args),
+    /// Copy, verify, put back and tidy the state
+    State(state::Args),
     /// What a shell needs to complete commands
     Completions(completions::Args),
     /// Write the reference in Markdown
@@ -209,6 +215,8 @@ pub fn main() -> ExitCode {
         Command::Docs(args) => docs::run(args, &app),
         Command::Config(args) => config::run(args, &app),
         Command::Secret(args) => secret::run(args, &app),
+        Command::Audit(args) => audit::run(args, &app),
+        Command::State(args) => state::run(args, &app),
         Command::Completions(args) => completions::run(args, &app),
         Command::Reference(args) => reference::run(args, &app),
     };

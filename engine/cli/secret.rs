@@ -16,6 +16,7 @@ use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, styled, table};
 use crate::config::{BUILTIN, KeyPlace, Problems, SecretSource};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
+use crate::store::audit::{self, audited};
 use crate::store::{Keys, Vault, is_name, keep_keys};
 
 #[derive(Debug, clap::Args)]
@@ -88,7 +89,7 @@ fn set(name: &str, app: &App) -> Result<u8> {
         return Err(Error::new(Kind::Usage, format!("a secret has at least {SHORTEST} characters"))
             .hint("a shorter one could not be masked in outputs; nothing was changed"));
     }
-    let state = app.state()?;
+    let (state, store) = app.store()?;
     let place = KeyPlace::find(&app.environment)?;
     let _turn = turn(&place)?;
     let keys = match keys(&place)? {
@@ -100,7 +101,7 @@ fn set(name: &str, app: &App) -> Result<u8> {
             keys
         }
     };
-    Vault::of(&state).set(name, &value, &keys)?;
+    audited(&store, &app.act(audit::Action::SetSecret, name, ""), || Vault::of(&state).set(name, &value, &keys))?;
     app.terminal.say(&format!("secret `{name}` is set     which systems need it: runbook secret list"));
     Ok(0)
 }
@@ -159,9 +160,11 @@ fn check_name(name: &str) -> Result<()> {
 
 fn remove(name: &str, app: &App) -> Result<u8> {
     check_name(name)?;
-    if !Vault::of(&app.state()?).remove(name)? {
-        return Err(Error::new(Kind::Usage, format!("no secret `{name}` was set here")).hint("`runbook secret list` shows them"));
-    }
+    let (state, store) = app.store()?;
+    let missing = || Error::new(Kind::Usage, format!("no secret `{name}` was set here")).hint("`runbook secret list` shows them");
+    audited(&store, &app.act(audit::Action::RemoveSecret, name, ""), || {
+        if Vault::of(&state).remove(name)? { Ok(()) } else { Err(missing()) }
+    })?;
     app.terminal.say(&format!("secret `{name}` is forgotten"));
     Ok(0)
 }

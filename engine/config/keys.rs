@@ -80,6 +80,7 @@ pub const KEYS: &[Key] = {
         key("retention.logs", Duration, Some(r#""30d""#), "How long the logs and artefacts of a run stay."),
         key("retention.samples", Duration, Some(r#""30d""#), "How long measured values stay."),
         key("retention.keep_min", Int, Some("20"), "How many runs of each runbook stay whatever their age."),
+        key("retention.quota", Size, Some(r#""5GiB""#), "The most the state should take; `runbook doctor` says when it takes more."),
         key("secrets.NAME.file", Text, None, "The secret is the text of this file, which must be readable by its owner only."),
         key("secrets.NAME.env", Text, None, "The secret is the value of this environment variable."),
         key("secrets.NAME.credential", Text, None, "The secret is this credential of systemd, from `$CREDENTIALS_DIRECTORY`."),

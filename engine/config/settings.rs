@@ -72,6 +72,8 @@ pub struct Retention {
     pub samples: Span,
     /// How many runs of each runbook stay whatever their age.
     pub keep_min: u32,
+    /// The most the state should take; `runbook doctor` says when it takes more.
+    pub quota: Size,
 }
 
 /// How much the sandbox must be able to enforce.

@@ -219,6 +219,7 @@ impl<'a> Supervisor<'a> {
             );
         }
         let resumed = Event { at: now(), kind: EventKind::Resumed { by: request.by.clone(), decisions } };
+        store.verify(id)?;
         store.take_over(id, me(), &resumed)?;
         let mut supervisor = Self::made(store, state, worker, request, store.run(id)?, taken)?;
         supervisor.journal = Journal::read(&store.events(id)?);
@@ -230,7 +231,11 @@ impl<'a> Supervisor<'a> {
 
     fn made(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request, run: Run, taken: Taken) -> Result<Self> {
         let redactor = Redactor::new(&request.secrets)?;
-        let log = Log::create(&state.run(run.run), request.limits.output.0)?;
+        let log = Log::create(&state.run(run.run), request.limits.output.0).inspect_err(|error| {
+            // It is on record, so its end has to be as well, if it can be.
+            let kind = EventKind::Ended { status: RunState::Interrupted, exit_code: 8, error: Some(error.clone()) };
+            let _ = store.append(run.id, &[Event { at: now(), kind }]);
+        })?;
         if request.permissions.uses("exec") {
             state.make_work(run.run)?;
         }
@@ -707,10 +712,10 @@ impl<'a> Supervisor<'a> {
             EventKind::Progress { .. } => return Ok(()),
             EventKind::Log { .. } => self.log.append(std::slice::from_ref(&event))?,
             _ => {
+                // The journal must have it also when the log has no room left.
+                self.pending.push(event.clone());
                 self.log.append(std::slice::from_ref(&event))?;
-                let crashes = self.request.faults.crashes_after(&event.kind);
-                self.pending.push(event);
-                if crashes {
+                if self.request.faults.crashes_after(&event.kind) {
                     self.commit()?;
                     self.kill();
                     faults::die();
@@ -972,8 +977,9 @@ impl<'a> Supervisor<'a> {
                 _ => 1,
             },
         };
-        self.event(EventKind::Ended { status, exit_code, error }, watch)?;
-        self.commit()
+        let told = self.event(EventKind::Ended { status, exit_code, error }, watch);
+        self.commit()?;
+        told
     }
 }
 

@@ -10,13 +10,14 @@ use crate::model::{
     Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Run, RunId, RunState,
     StepState, Trigger,
 };
+use crate::store::audit::{Act, Action, AuditFilter, audited};
 use crate::store::{Filter, Memory, ProcessId, Settlement, Sqlite, Store, find};
 
-fn start() -> Timestamp {
+pub(super) fn start() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
 }
 
-fn run(runbook: &str) -> Run {
+pub(super) fn run(runbook: &str) -> Run {
     Run {
         run: 0,
         id: RunId::new(),
@@ -40,17 +41,17 @@ fn run(runbook: &str) -> Run {
     }
 }
 
-const US: ProcessId = ProcessId { pid: 42, started: 7 };
+pub(super) const US: ProcessId = ProcessId { pid: 42, started: 7 };
 
-fn at(seconds: i64, kind: EventKind) -> Event {
+pub(super) fn at(seconds: i64, kind: EventKind) -> Event {
     Event { at: start() + SignedDuration::from_secs(seconds), kind }
 }
 
-fn intent(key: &str) -> EventKind {
+pub(super) fn intent(key: &str) -> EventKind {
     EventKind::StepStarted(Intent { key: key.to_owned(), name: key.to_owned(), attempt: 1, ..Intent::default() })
 }
 
-fn ended(status: RunState) -> EventKind {
+pub(super) fn ended(status: RunState) -> EventKind {
     EventKind::Ended { status, exit_code: 0, error: None }
 }
 
@@ -106,6 +107,50 @@ fn a_run_is_what_its_events_tell() {
         assert_eq!(store.modules(new.id).unwrap(), [text]);
         let line = &store.list(&Filter::default()).unwrap()[0];
         assert_eq!((line.changes, line.level, line.note.as_str()), (1, Level::Warning, "warning: c"));
+    });
+}
+
+fn act(subject: &str) -> Act {
+    Act { who: "maya".to_owned(), action: Action::SetSecret, subject: subject.to_owned(), why: "rotated".to_owned() }
+}
+
+#[test]
+fn what_is_done_has_a_row_before_and_a_row_after_it() {
+    with_each_store(|store| {
+        audited(store, &act("db"), || {
+            assert_eq!(store.audited(&AuditFilter::default()).unwrap()[0].outcome, None, "it is not done yet");
+            Ok(())
+        })
+        .unwrap();
+        let failed = audited(store, &act("api"), || Err::<(), _>(Error::new(Kind::Store, "no room")));
+        assert_eq!(failed.unwrap_err().message, "no room");
+        let rows = store.audited(&AuditFilter::default()).unwrap();
+        let told: Vec<_> = rows.iter().map(|row| (row.seq, row.subject.as_str(), row.outcome.as_deref())).collect();
+        assert_eq!(told, [(4, "api", Some("failed: no room")), (3, "api", None), (2, "db", Some("done")), (1, "db", None)]);
+        assert_eq!((rows[0].who.as_str(), rows[0].why.as_str(), rows[0].action), ("maya", "rotated", Action::SetSecret));
+        let newest = AuditFilter { action: Some(Action::SetSecret), limit: 1, ..AuditFilter::default() };
+        assert_eq!(store.audited(&newest).unwrap(), rows[..1]);
+        assert_eq!(store.audited(&AuditFilter { action: Some(Action::Run), ..AuditFilter::default() }).unwrap(), []);
+    });
+}
+
+#[test]
+fn a_run_has_its_rows_in_the_audit_log_and_can_be_verified() {
+    with_each_store(|store| {
+        let new = run("backup");
+        store.create(&new, &[], US).unwrap();
+        store.append(new.id, &[at(1, ended(RunState::Failed))]).unwrap();
+        store.verify(new.id).unwrap();
+        assert_eq!(store.verify(RunId::new()).unwrap_err().kind, Kind::NotFound);
+        let rows = store.audited(&AuditFilter { since: Some(start()), ..AuditFilter::default() }).unwrap();
+        let told: Vec<_> =
+            rows.iter().map(|row| (row.run, row.subject.as_str(), row.why.as_str(), row.outcome.as_deref(), row.at)).collect();
+        let end = start() + SignedDuration::from_secs(1);
+        assert_eq!(
+            told,
+            [(Some(1), "#1 backup for host", "", Some("failed"), end), (Some(1), "#1 backup for host", "command", None, start())]
+        );
+        assert_eq!(rows[0].who, "maya");
     });
 }
 
@@ -174,12 +219,13 @@ fn a_store_of_format_1_opens_and_its_runs_can_be_resumed() {
     let path = directory.path().join("runbook.db");
     rusqlite::Connection::open(&path).unwrap().execute_batch(include_str!("fixtures/format-1.sql")).unwrap();
     let store = Sqlite::open(&path).unwrap();
-    assert_eq!(store.health().unwrap().format, 2);
+    assert_eq!(store.health().unwrap().format, 3);
     let runs = store.list(&Filter::default()).unwrap();
     assert_eq!(runs.iter().map(|run| run.status).collect::<Vec<_>>(), [RunState::Running, RunState::Failed, RunState::Succeeded]);
     let failed = store.run(runs[1].id).unwrap();
     assert_eq!((failed.attempt, failed.steps.len(), failed.steps[0].status), (1, 2, StepState::Succeeded));
     store.take_over(failed.id, US, &Event { at: failed.ended.unwrap(), kind: resumed() }).unwrap();
+    store.verify(failed.id).unwrap();
     assert_eq!(store.modules(failed.id).unwrap().len(), 1);
     assert!(store.run(runs[0].id).unwrap().steps[0].status == StepState::Running);
 }
@@ -242,7 +288,7 @@ fn an_error_survives_with_everything_it_says() {
     });
 }
 
-fn parcel(id: &str, contact: &str, millis: i64) -> Parcel {
+pub(super) fn parcel(id: &str, contact: &str, millis: i64) -> Parcel {
     let message = Message { subject: format!("event {id}"), ..Message::default() };
     Parcel::new(id, contact, "host", message, start() + SignedDuration::from_millis(millis))
 }

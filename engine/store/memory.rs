@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Channel, Event, Module, Parcel, ParcelState, Run, RunId};
+use crate::store::audit::{Action, AuditFilter, Entry, uid};
 use crate::store::{Filter, ProcessId, SENDINGS_KEPT, Settlement, Store, Summary, Tally, note_of};
 
 /// A store that is gone with its process.
@@ -21,6 +22,7 @@ struct Inner {
     notes: BTreeMap<(String, String), Value>,
     parcels: Vec<Parcel>,
     sendings: Vec<(Channel, Timestamp)>,
+    audit: Vec<Entry>,
 }
 
 #[derive(Debug)]
@@ -50,12 +52,13 @@ impl Store for Memory {
         }
         let number = inner.runs.len() as u64 + 1;
         let run = Run { run: number, ..run.clone() };
+        inner.note(&run, run.started, None);
         inner.runs.push(Recorded { last: run.started, run, events: Vec::new(), modules: modules.to_vec(), supervisor });
         Ok(number)
     }
 
     fn append(&self, id: RunId, events: &[Event]) -> Result<()> {
-        self.lock().recorded(id)?.append(events)
+        self.lock().append(id, events)
     }
 
     fn take_over(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<()> {
@@ -64,9 +67,8 @@ impl Store for Memory {
         if !recorded.run.status.is_over() {
             return Err(crate::store::watched(recorded.run.run));
         }
-        recorded.append(std::slice::from_ref(event))?;
         recorded.supervisor = supervisor;
-        Ok(())
+        inner.append(id, std::slice::from_ref(event))
     }
 
     fn abandon(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<bool> {
@@ -75,11 +77,27 @@ impl Store for Memory {
         if recorded.run.status.is_over() || recorded.supervisor != supervisor {
             return Ok(false);
         }
-        recorded.append(std::slice::from_ref(event)).map(|()| true)
+        inner.append(id, std::slice::from_ref(event)).map(|()| true)
     }
 
     fn events(&self, id: RunId) -> Result<Vec<Event>> {
         self.lock().recorded(id).map(|recorded| recorded.events.clone())
+    }
+
+    fn verify(&self, id: RunId) -> Result<()> {
+        self.run(id).map(drop)
+    }
+
+    fn audit(&self, entry: &Entry) -> Result<u64> {
+        Ok(self.lock().add(entry))
+    }
+
+    fn audited(&self, filter: &AuditFilter) -> Result<Vec<Entry>> {
+        let wanted = |entry: &&Entry| {
+            filter.since.is_none_or(|since| entry.at >= since) && filter.action.is_none_or(|action| entry.action == action)
+        };
+        let limit = if filter.limit == 0 { usize::MAX } else { filter.limit as usize };
+        Ok(self.lock().audit.iter().rev().filter(wanted).take(limit).cloned().collect())
     }
 
     fn run(&self, id: RunId) -> Result<Run> {
@@ -205,6 +223,38 @@ impl Recorded {
 impl Inner {
     fn recorded(&mut self, id: RunId) -> Result<&mut Recorded> {
         self.runs.iter_mut().find(|recorded| recorded.run.id == id).ok_or_else(|| missing(id))
+    }
+
+    fn append(&mut self, id: RunId, events: &[Event]) -> Result<()> {
+        let recorded = self.recorded(id)?;
+        recorded.append(events)?;
+        let run = recorded.run.clone();
+        if let Some(ended) = run.ended.filter(|_| !events.is_empty()) {
+            self.note(&run, ended, Some(run.status.name()));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, entry: &Entry) -> u64 {
+        let seq = self.audit.len() as u64 + 1;
+        self.audit.push(Entry { seq, ..entry.clone() });
+        seq
+    }
+
+    fn note(&mut self, run: &Run, at: Timestamp, outcome: Option<&str>) {
+        let system = run.system.as_ref().map(|system| format!(" for {system}")).unwrap_or_default();
+        let why = if outcome.is_some() { String::new() } else { "command".to_owned() };
+        self.add(&Entry {
+            seq: 0,
+            at,
+            who: run.by.clone(),
+            uid: uid(),
+            action: Action::Run,
+            subject: format!("#{} {}{system}", run.run, run.runbook),
+            why,
+            outcome: outcome.map(str::to_owned),
+            run: Some(run.run),
+        });
     }
 
     fn in_order(&self, wanted: impl Fn(&Parcel) -> bool) -> Vec<Parcel> {

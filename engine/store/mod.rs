@@ -4,24 +4,34 @@
 //! are two of them today: SQLite, and a strict fake in memory that refuses what SQLite would let pass.
 //! Long texts (the log of a run) are files beside it, see [`Log`].
 
+pub mod audit;
+mod backup;
 #[cfg(test)]
 mod conformance;
+mod disk;
+#[cfg(test)]
+mod integrity;
 mod log;
 mod memory;
+mod retention;
 mod sqlite;
 mod vault;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use backup::{Backup, MANIFEST, back_up, restore};
+pub use disk::filesystem;
 pub use log::{Log, LogLine};
 pub use memory::Memory;
-pub use sqlite::{Health, Sqlite, sqlite_version};
+pub use retention::{Removed, Retention};
+pub use sqlite::{Damage, Examination, Health, Sqlite, Verdict, sqlite_version};
 pub use vault::{Keys, Vault, is_name, keep_keys};
+
+use audit::{AuditFilter, Entry};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
@@ -213,6 +223,29 @@ pub trait Store: Send + Sync {
     ///
     /// `store`.
     fn tally(&self) -> Result<Tally>;
+
+    /// Looks whether the journal of a run is as it was written: its row, its events, its texts.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`; `store`, naming the row, when it is not. Such a run must not go on.
+    fn verify(&self, id: RunId) -> Result<()>;
+
+    /// Appends a row to the audit log, and returns its number. Durable when it returns. The rows of a
+    /// run's start and end are written by [`create`](Self::create) and [`append`](Self::append);
+    /// everything else goes through [`audit::audited`].
+    ///
+    /// # Errors
+    ///
+    /// `store`; nothing was appended then.
+    fn audit(&self, entry: &Entry) -> Result<u64>;
+
+    /// The rows of the audit log, newest first.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn audited(&self, filter: &AuditFilter) -> Result<Vec<Entry>>;
 
     /// Forgets parcels that were made before this and were delivered or given up, and returns how many.
     /// Those that wait stay, however old.
@@ -414,22 +447,6 @@ fn note_of(run: &Run) -> String {
         [one] => format!("{}: {one}", worst.name()),
         [one, rest @ ..] => format!("{}: {one} and {} more", worst.name(), rest.len()),
     }
-}
-
-/// The runs of each runbook, newest first.
-///
-/// # Errors
-///
-/// As [`Store::list`].
-pub fn by_runbook(store: &dyn Store, limit: usize) -> Result<BTreeMap<String, Vec<Summary>>> {
-    let mut runs: BTreeMap<String, Vec<Summary>> = BTreeMap::new();
-    for run in store.list(&Filter::default())? {
-        let list = runs.entry(run.runbook.clone()).or_default();
-        if list.len() < limit {
-            list.push(run);
-        }
-    }
-    Ok(runs)
 }
 
 #[cfg(test)]

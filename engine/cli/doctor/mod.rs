@@ -18,11 +18,15 @@ use crate::error::Error;
 use crate::model::system::Manager;
 use crate::model::{Level, Size, System};
 use crate::run::lock::{Owner, owners};
-use crate::store::{Health, Sqlite, StateDir, Store, Tally, sqlite_version};
+use crate::store::{Health, Sqlite, StateDir, Store, Tally, filesystem, sqlite_version};
 use crate::words;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Look through the whole state only: pages, journals, audit log
+    #[arg(long)]
+    store: bool,
+}
 
 /// One line of the examination.
 #[derive(Debug, Serialize)]
@@ -52,8 +56,8 @@ impl Finding {
     }
 }
 
-pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
-    let findings = examine(app);
+pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
+    let findings = if args.store { whole_store(app) } else { examine(app) };
     let worst = findings.iter().fold(Level::Ok, |worst, finding| worst.worst(finding.level));
     if app.json {
         app.answer_json(&findings)?;
@@ -146,9 +150,9 @@ fn state_findings(state: &StateDir) -> Vec<Finding> {
     let root = state.root().display().to_string();
     let mut findings = vec![Finding::good("state", format!("{root}, its owner's alone"))];
     findings.push(match filesystem(state.root()) {
-        Ok(kind @ ("nfs" | "smb" | "9p")) => Finding::warning(
+        Ok(kind @ ("nfs" | "smb" | "9p")) => Finding::critical(
             "filesystem",
-            format!("{root} is on {kind}, whose locks SQLite can not trust"),
+            format!("{root} is on {kind}, whose locks SQLite can not trust; nothing is written there"),
             "set RUNBOOK_STATE_DIR to a local disk",
         ),
         Ok("tmpfs") => {
@@ -177,21 +181,42 @@ fn left_locks(state: &StateDir) -> Vec<Finding> {
     left.map(tell).collect()
 }
 
-fn filesystem(path: &Path) -> std::io::Result<&'static str> {
-    // The numbers of `statfs(2)`.
-    Ok(match rustix::fs::statfs(path)?.f_type {
-        0x6969 => "nfs",
-        0xff53_4d42 | 0xfe53_4d42 | 0x517b => "smb",
-        0x0102_1997 => "9p",
-        0x0102_1994 => "tmpfs",
-        0xef53 => "ext4",
-        0x5846_5342 => "xfs",
-        0x9123_683e => "btrfs",
-        0x2fc1_2fc1 => "zfs",
-        0x794c_7630 => "overlay",
-        0x6573_5546 => "fuse",
-        _ => "a local filesystem",
+/// Everything the store can be asked about itself. It takes a while when it is large.
+fn whole_store(app: &App) -> Vec<Finding> {
+    let state = match app.state() {
+        Ok(state) => state,
+        Err(error) => return vec![Finding::of("state", &error)],
+    };
+    let mut findings = state_findings(&state);
+    let Ok(store) = Sqlite::open(&state.database()) else { return findings };
+    let seen = store.examine(&[]);
+    let fix = "keep a copy of the state directory, then: runbook state restore PATH";
+    findings.extend(seen.damage.iter().map(|damage| Finding::critical("journal", damage.to_string(), fix)));
+    if seen.damage.is_empty() {
+        findings.push(Finding::good("journal", format!("{}: as they were written", crate::cli::audit::scope(&seen))));
+    }
+    findings.extend(quota(app, &state));
+    findings
+}
+
+fn quota(app: &App, state: &StateDir) -> Option<Finding> {
+    let quota = app.project().ok()?.settings.retention.quota;
+    let taken = Size(size(state.root()));
+    Some(match taken > quota {
+        true => Finding::warning("quota", format!("the state takes {taken}, more than {quota}"), "runbook state prune"),
+        false => Finding::good("quota", format!("{taken} of {quota}")),
     })
+}
+
+/// How much all files below a directory take; what vanishes meanwhile takes nothing.
+fn size(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let of = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => size(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    };
+    entries.map(of).sum()
 }
 
 fn space(path: &Path) -> Vec<Finding> {
@@ -244,7 +269,7 @@ fn database(path: &Path, health: &Health) -> Vec<Finding> {
         findings.push(Finding::critical(
             "store",
             format!("{} is damaged: {}", path.display(), health.damage.join("; ")),
-            "stop everything that uses it, keep a copy, and restore a backup of the state directory",
+            "stop everything that uses it, keep a copy, then: runbook state restore PATH",
         ));
     }
     if health.journal != "wal" || !health.synchronous_full {

@@ -1,24 +1,31 @@
 //! The store in SQLite: WAL, synchronous FULL, bundled, several processes at a time.
 
+mod audit;
+mod format;
 mod outbox;
+mod prune;
+mod seal;
+mod verify;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, Transaction, TransactionBehavior, params};
 use serde_json::Value;
+
+pub use verify::{Damage, Examination, Verdict};
+
+use seal::{Hash, link, seal, stored};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Channel, Event, EventKind, Level, Module, Parcel, Run, RunId, RunState, Trigger};
-use crate::store::{Filter, ProcessId, Settlement, Store, Summary, Tally, note_of};
-
-/// The format this binary reads and writes. Format 2 has the tables of format 1; its journals hold what
-/// resuming needs, which a binary of format 1 can not read.
-const FORMAT: i64 = 2;
-const SCHEMA: &str = include_str!("schema.sql");
+use crate::store::audit::{Action, Anchor, AuditFilter, Entry, uid};
+use crate::store::disk::{Ballast, refuse_remote};
+use crate::store::{Filter, ProcessId, Removed, Retention, Settlement, Store, Summary, Tally, note_of};
 
 /// How long the WAL may grow before a commit writes it back into the database.
 const WAL_PAGES: i64 = 200;
@@ -49,7 +56,13 @@ const MOST_DAMAGE: usize = 10;
 
 /// The store in a file.
 #[derive(Debug)]
-pub struct Sqlite(Mutex<Connection>);
+pub struct Sqlite {
+    connection: Mutex<Connection>,
+    /// What is given up on a full disk so that runs can record how they ended.
+    ballast: Option<Ballast>,
+    /// The disk failed under it: what it holds in memory may not be what is on the disk.
+    failed: AtomicBool,
+}
 
 impl Sqlite {
     /// Opens the database, and makes it when it is not there.
@@ -58,14 +71,19 @@ impl Sqlite {
     ///
     /// `store`, when it can not be opened, is damaged, or was written by a newer binary, which it then leaves as it is.
     pub fn open(path: &Path) -> Result<Self> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        refuse_remote(directory)?;
         let fresh = !path.exists();
-        let connection = Connection::open(path).map_err(|error| failed(&error).hint(format!("the state is in `{}`", path.display())))?;
-        let mut store = Self::prepare(connection)?;
+        let mut connection =
+            Connection::open(path).map_err(|error| failed(&error).hint(format!("the state is in `{}`", path.display())))?;
+        // Before anything is written: a newer database stays as it is, to the byte.
+        format::read(&connection)?;
+        prepare(&connection)?;
         if fresh {
             restrict(path)?;
         }
-        store.migrate()?;
-        Ok(store)
+        format::migrate(&mut connection)?;
+        Ok(Self { ballast: Some(Ballast::of(directory)), ..Self::of(connection) })
     }
 
     /// Opens the database to look at it: nothing is made, and nothing is waited for.
@@ -75,7 +93,101 @@ impl Sqlite {
     /// `store`, when it is not there or can not be read.
     pub fn look(path: &Path) -> Result<Self> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|error| failed(&error))?;
-        Ok(Self(Mutex::new(connection)))
+        format::read(&connection)?;
+        Ok(Self::of(connection))
+    }
+
+    fn of(connection: Connection) -> Self {
+        Self { connection: Mutex::new(connection), ballast: None, failed: AtomicBool::new(false) }
+    }
+
+    /// Looks through all of it for what was changed behind its back; the audit log must go on from
+    /// these anchors. Takes a while when it is large.
+    pub fn examine(&self, anchors: &[Anchor]) -> Examination {
+        verify::examine(&self.lock(), anchors)
+    }
+
+    /// Where the audit log stands.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    pub fn anchor(&self) -> Result<Anchor> {
+        audit::anchor(&self.lock())
+    }
+
+    /// What [`prune`](Self::prune) would remove.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    pub fn prunable(&self, retention: &Retention) -> Result<Removed> {
+        prune::prunable(&self.lock(), retention)
+    }
+
+    /// Removes old runs and old rows of the audit log, and writes `after`, the row that says so.
+    ///
+    /// # Errors
+    ///
+    /// `store`; nothing was removed then.
+    pub fn prune(&self, retention: &Retention, after: &Entry) -> Result<Removed> {
+        self.write(|transaction| prune::prune(transaction, retention, after))
+    }
+
+    /// Gives the space of what was removed back to the disk.
+    ///
+    /// # Errors
+    ///
+    /// `store`; nothing is lost then.
+    pub fn shrink(&self) -> Result<()> {
+        self.lock().execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").map_err(|error| failed(&error))
+    }
+
+    /// Whether the files of a run are to stay: it is there, and not over since before this time.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    pub fn keeps_files(&self, number: u64, before: Timestamp) -> Result<bool> {
+        let connection = self.lock();
+        let read = || -> rusqlite::Result<Option<bool>> {
+            let number = i64::try_from(number).unwrap_or(0);
+            connection
+                .prepare_cached("SELECT ended IS NULL OR ended >= ?2 OR status = 'needs-attention' FROM runs WHERE number = ?1")?
+                .query_row(params![number, sortable(before)], |row| row.get(0))
+                .optional()
+        };
+        read().map(Option::unwrap_or_default).map_err(|error| failed(&error))
+    }
+
+    /// The numbers of all runs, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    pub fn numbers(&self) -> Result<Vec<u64>> {
+        let connection = self.lock();
+        let read = || -> rusqlite::Result<Vec<i64>> {
+            connection.prepare("SELECT number FROM runs ORDER BY number")?.query_map([], |row| row.get(0))?.collect()
+        };
+        let numbers = read().map_err(|error| failed(&error))?;
+        Ok(numbers.into_iter().filter_map(|number| u64::try_from(number).ok()).collect())
+    }
+
+    /// Copies the database, as it is at one moment, into a file that is not there yet. Others may write meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    pub fn copy_to(&self, path: &Path) -> Result<()> {
+        let copy = || -> rusqlite::Result<()> {
+            let mut copy = Connection::open(path)?;
+            rusqlite::backup::Backup::new(&self.lock(), &mut copy)?.run_to_completion(i32::MAX, BUSY / 100, None)?;
+            // One file, which can be read where nothing can be written.
+            copy.pragma_update(None, "journal_mode", "delete")
+        };
+        copy().map_err(|error| failed(&error))?;
+        restrict(path)
     }
 
     /// Looks through the whole database for damage, which takes a while when it is large.
@@ -97,58 +209,45 @@ impl Sqlite {
         ask().map_err(|error| failed(&error))
     }
 
-    fn prepare(connection: Connection) -> Result<Self> {
-        let set = || -> rusqlite::Result<()> {
-            connection.busy_timeout(BUSY)?;
-            connection.pragma_update(None, "journal_mode", "wal")?;
-            connection.pragma_update(None, "synchronous", "full")?;
-            connection.pragma_update(None, "foreign_keys", true)?;
-            // A checkpoint at close would cost every command two more syncs. What is not checkpointed is read
-            // again by the next command, so the WAL is kept short: 0.2 ms at most, 1.5 at the default of 1000.
-            connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-            Ok(())
-        };
-        set().map_err(|error| failed(&error))?;
-        Ok(Self(Mutex::new(connection)))
-    }
-
-    fn migrate(&mut self) -> Result<()> {
-        let connection = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| failed(&error))?;
-        if format > FORMAT {
-            return Err(Error::new(Kind::Store, format!("the state has format {format}; this binary knows formats up to {FORMAT}"))
-                .hint("it was written by a newer version of runbook; use that one"));
-        }
-        if format == FORMAT {
-            return Ok(());
-        }
-        let make = |connection: &mut Connection| -> rusqlite::Result<()> {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // Another process may have been faster.
-            let format: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if format == 0 {
-                transaction.execute_batch(SCHEMA)?;
-            }
-            if format < FORMAT {
-                transaction.pragma_update(None, "user_version", FORMAT)?;
-            }
-            transaction.commit()
-        };
-        make(connection).map_err(|error| failed(&error))
-    }
-
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Store, "the disk failed under the store; nothing more is written").hint(DISK_FAILED));
+        }
         let mut connection = self.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(&error))?;
-        let value = work(&transaction)?;
-        transaction.commit().map_err(|error| failed(&error))?;
-        Ok(value)
+        let done = (|| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(&error))?;
+            let value = work(&transaction)?;
+            transaction.commit().map_err(|error| failed(&error))?;
+            Ok(value)
+        })();
+        if done.as_ref().is_err_and(|error| says(error, DISK_FAILED)) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        done
     }
+
+    fn insert(&self, id: RunId, events: &[Event]) -> Result<()> {
+        self.write(|transaction| insert(transaction, number_of(transaction, id)?, events))
+    }
+}
+
+fn prepare(connection: &Connection) -> Result<()> {
+    let set = || -> rusqlite::Result<()> {
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        // A checkpoint at close would cost every command two more syncs. What is not checkpointed is read
+        // again by the next command, so the WAL is kept short: 0.2 ms at most, 1.5 at the default of 1000.
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(())
+    };
+    set().map_err(|error| failed(&error))
 }
 
 fn restrict(path: &Path) -> Result<()> {
@@ -157,14 +256,24 @@ fn restrict(path: &Path) -> Result<()> {
         .map_err(|error| Error::because(Kind::Store, format_args!("`{}` can not be made private", path.display()), &error))
 }
 
+/// What to do when the disk is full. It also marks the error.
+const DISK_FULL: &str = "free some space; the store is as it was";
+/// What to do when the disk fails. It also marks the error.
+const DISK_FAILED: &str = "look at the disk and the kernel's log; what was acknowledged before is safe as far as the disk keeps its word";
+
+fn says(error: &Error, hint: &str) -> bool {
+    error.hints.iter().any(|said| said == hint)
+}
+
 fn failed(error: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode;
     let told = Error::because(Kind::Store, "the store", error);
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => told.hint("free some space; the store is as it was"),
+        Some(ErrorCode::DiskFull) => told.hint(DISK_FULL),
+        Some(ErrorCode::SystemIoFailure) => told.hint(DISK_FAILED),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => told.hint("another process has been writing for too long; try again"),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            told.hint("restore the state from a backup; `runbook doctor` tells more")
+            told.hint("restore it from a backup: runbook state restore PATH; `runbook doctor --store` tells more")
         }
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             told.hint("look at the owner and mode of the state directory")
@@ -174,57 +283,107 @@ fn failed(error: &rusqlite::Error) -> Error {
 }
 
 fn unreadable(what: &str, error: &dyn std::error::Error) -> Error {
-    Error::new(Kind::Store, format!("the store holds {what} that can not be read: {error}")).hint("restore the state from a backup")
+    Error::new(Kind::Store, format!("the store holds {what} that can not be read: {error}"))
+        .hint("restore it from a backup: runbook state restore PATH; `runbook doctor --store` tells more")
 }
 
 impl Store for Sqlite {
     fn create(&self, run: &Run, modules: &[Module], supervisor: ProcessId) -> Result<u64> {
         let params = serde_json::to_string(&run.params).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
         self.write(|transaction| {
-            let insert = || -> rusqlite::Result<u64> {
-                transaction.prepare_cached(
-                    "INSERT INTO runs (id, runbook, version, commit_id, system, params, trigger_by, actor, started, pid, pid_started, status)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-                )?
-                .execute(params![
-                    run.id.to_string(),
+            let insert = || -> rusqlite::Result<(i64, Hash)> {
+                let (id, trigger, started) = (run.id.to_string(), word(&run.trigger), sortable(run.started));
+                let pid_started = i64::try_from(supervisor.started).unwrap_or(0);
+                let (status, ended, level) = (run.status.name(), None::<String>, Level::Ok.name());
+                // In the order of `verify::RUN`.
+                let row = params![
+                    id,
                     run.runbook,
                     run.version,
                     run.commit,
                     run.system,
                     params,
-                    word(&run.trigger),
+                    trigger,
                     run.by,
-                    sortable(run.started),
+                    started,
                     supervisor.pid,
-                    i64::try_from(supervisor.started).unwrap_or(0),
-                    run.status.name(),
-                ])?;
+                    pid_started,
+                    status,
+                    run.exit_code,
+                    ended,
+                    0,
+                    0,
+                    level,
+                    "",
+                ];
+                let mut head = seal("identity", &row[..verify::IDENTITY])?;
+                for (seq, module) in (0_i64..).zip(modules) {
+                    head = link(head, seal("text", params![seq, module.name, module.hash])?);
+                }
+                let sealed = seal("run", row)?;
+                let mut row = row.to_vec();
+                row.extend([&head as &dyn ToSql, &sealed]);
+                transaction
+                    .prepare_cached(&format!(
+                        "INSERT INTO runs ({}, head, seal)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+                        verify::RUN
+                    ))?
+                    .execute(&*row)?;
                 let number = transaction.last_insert_rowid();
-                for (seq, module) in modules.iter().enumerate() {
-                    transaction.prepare_cached("INSERT OR IGNORE INTO texts (hash, body) VALUES (?1, ?2)")?.execute(params![module.hash, module.text])?;
+                for (seq, module) in (0_i64..).zip(modules) {
+                    transaction
+                        .prepare_cached("INSERT OR IGNORE INTO texts (hash, body) VALUES (?1, ?2)")?
+                        .execute(params![module.hash, module.text])?;
                     transaction
                         .prepare_cached("INSERT INTO run_texts (run, seq, name, hash) VALUES (?1, ?2, ?3, ?4)")?
-                        .execute(params![number, i64::try_from(seq).unwrap_or(0), module.name, module.hash])?;
+                        .execute(params![number, seq, module.name, module.hash])?;
                 }
-                Ok(u64::try_from(number).unwrap_or(0))
+                Ok((number, head))
             };
-            insert().map_err(|error| failed(&error))
+            let (number, head) = insert().map_err(|error| failed(&error))?;
+            let entry = Entry {
+                seq: 0,
+                at: run.started,
+                who: run.by.clone(),
+                uid: uid(),
+                action: Action::Run,
+                subject: audit::subject(number, &run.runbook, run.system.as_deref()),
+                why: word(&run.trigger),
+                outcome: None,
+                run: u64::try_from(number).ok(),
+            };
+            audit::append(transaction, &entry, Some(&audit::Data::stood(0, &head)))?;
+            Ok(u64::try_from(number).unwrap_or(0))
         })
     }
 
     fn append(&self, id: RunId, events: &[Event]) -> Result<()> {
-        self.write(|transaction| {
-            let number = number_of(transaction, id)?;
-            insert(transaction, number, events)?;
-            if events.iter().any(|event| matches!(event.kind, EventKind::Started)) {
-                begin(transaction, number)?;
-            }
-            if events.iter().any(|event| matches!(event.kind, EventKind::Ended { .. })) {
-                conclude(transaction, number)?;
-            }
-            Ok(())
-        })
+        let done = self.insert(id, events);
+        let is_last = events.iter().any(|event| matches!(event.kind, EventKind::Ended { .. }));
+        let is_full = done.as_ref().is_err_and(|error| says(error, DISK_FULL));
+        // How a run ended is worth the last space there is.
+        if is_full && is_last && self.ballast.as_ref().is_some_and(Ballast::release) {
+            return self.insert(id, events);
+        }
+        done
+    }
+
+    fn verify(&self, id: RunId) -> Result<()> {
+        let connection = self.lock();
+        let number = number_of(&connection, id)?;
+        let Some(damage) = verify::run(&connection, number).into_iter().next() else { return Ok(()) };
+        Err(Error::new(Kind::Store, format!("the journal is damaged: {damage}"))
+            .hint("restore the state from a backup: runbook state restore PATH")
+            .hint("`runbook doctor --store` looks through all of it"))
+    }
+
+    fn audit(&self, entry: &Entry) -> Result<u64> {
+        self.write(|transaction| audit::append(transaction, entry, None))
+    }
+
+    fn audited(&self, filter: &AuditFilter) -> Result<Vec<Entry>> {
+        audit::list(&self.lock(), filter)
     }
 
     fn take_over(&self, id: RunId, supervisor: ProcessId, event: &Event) -> Result<()> {
@@ -233,11 +392,11 @@ impl Store for Sqlite {
             if !fold(transaction, number)?.status.is_over() {
                 return Err(crate::store::watched(u64::try_from(number).unwrap_or(0)));
             }
-            insert(transaction, number, std::slice::from_ref(event))?;
-            conclude(transaction, number)?;
             let update = "UPDATE runs SET pid = ?2, pid_started = ?3 WHERE number = ?1";
             let started = i64::try_from(supervisor.started).unwrap_or(0);
-            transaction.execute(update, params![number, supervisor.pid, started]).map(drop).map_err(|error| failed(&error))
+            transaction.execute(update, params![number, supervisor.pid, started]).map_err(|error| failed(&error))?;
+            insert(transaction, number, std::slice::from_ref(event))?;
+            conclude(transaction, number)
         })
     }
 
@@ -254,8 +413,7 @@ impl Store for Sqlite {
             if is_other || fold(transaction, number)?.status.is_over() {
                 return Ok(false);
             }
-            insert(transaction, number, std::slice::from_ref(event))?;
-            conclude(transaction, number).map(|()| true)
+            insert(transaction, number, std::slice::from_ref(event)).map(|()| true)
         })
     }
 
@@ -312,12 +470,12 @@ impl Store for Sqlite {
             add("started >=", sortable(since));
         }
         if !filter.states.is_empty() {
-            let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.name())).collect();
-            sql.push_str(&format!(" AND status IN ({})", names.join(", ")));
             if !filter.states.iter().any(|state| state.is_over()) {
-                // There is an index of these, however many there are of the others.
+                // What the index of unfinished runs is over.
                 sql.push_str(" AND ended IS NULL");
             }
+            let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.name())).collect();
+            sql.push_str(&format!(" AND status IN ({})", names.join(", ")));
         }
         sql.push_str(" ORDER BY number DESC");
         if filter.limit > 0 {
@@ -346,8 +504,14 @@ impl Store for Sqlite {
             let done = match value {
                 Value::Null => transaction.execute("DELETE FROM notes WHERE scope = ?1 AND key = ?2", [scope, key]),
                 value => transaction.execute(
-                    "INSERT INTO notes (scope, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = excluded.value",
-                    [scope, key, &value.to_string()],
+                    "INSERT INTO notes (scope, key, value, seal) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO UPDATE SET value = excluded.value, seal = excluded.seal",
+                    params![
+                        scope,
+                        key,
+                        value.to_string(),
+                        seal("note", params![key, scope, value.to_string()]).map_err(|error| failed(&error))?
+                    ],
                 ),
             };
             done.map(drop).map_err(|error| failed(&error))
@@ -421,21 +585,6 @@ fn events(connection: &Connection, number: i64) -> Result<Vec<Event>> {
     bodies().map_err(|error| failed(&error))?.into_iter().map(read).collect()
 }
 
-fn insert(transaction: &Transaction<'_>, number: i64, events: &[Event]) -> Result<()> {
-    let insert = || -> rusqlite::Result<()> {
-        let mut next: i64 =
-            transaction.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?.query_row([number], |row| row.get(0))?;
-        let mut add = transaction.prepare_cached("INSERT INTO events (run, seq, body) VALUES (?1, ?2, ?3)")?;
-        for event in events {
-            next += 1;
-            let body = serde_json::to_string(event).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-            add.execute(params![number, next, body])?;
-        }
-        Ok(())
-    };
-    insert().map_err(|error| failed(&error))
-}
-
 fn head(row: &Row<'_>) -> Result<Run> {
     let column = |error: rusqlite::Error| failed(&error);
     let id: String = row.get(1).map_err(column)?;
@@ -464,10 +613,57 @@ fn head(row: &Row<'_>) -> Result<Run> {
     })
 }
 
+/// Appends events to the chain of a run, and what ends it to the audit log.
+fn insert(transaction: &Transaction<'_>, number: i64, events: &[Event]) -> Result<()> {
+    let insert = || -> rusqlite::Result<(String, String, audit::Data)> {
+        let (id, by, subject, mut seq, mut head) = transaction
+            .prepare_cached("SELECT id, actor, runbook, system, events, head FROM runs WHERE number = ?1")?
+            .query_row([number], |row| {
+                let (runbook, system): (String, Option<String>) = (row.get(2)?, row.get(3)?);
+                let subject = audit::subject(number, &runbook, system.as_deref());
+                Ok((row.get::<_, String>(0)?, row.get(1)?, subject, row.get::<_, i64>(4)?, stored(row, 5)?))
+            })?;
+        let mut add = transaction.prepare_cached("INSERT INTO events (run, seq, body, hash) VALUES (?1, ?2, ?3, ?4)")?;
+        for event in events {
+            seq += 1;
+            let body = serde_json::to_string(event).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            head = verify::chained(head, &id, seq, &body)?;
+            add.execute(params![number, seq, body, head])?;
+        }
+        transaction.prepare_cached("UPDATE runs SET events = ?2, head = ?3 WHERE number = ?1")?.execute(params![number, seq, head])?;
+        Ok((by, subject, audit::Data::stood(seq, &head)))
+    };
+    let (by, subject, stood) = insert().map_err(|error| failed(&error))?;
+    for entry in events.iter().filter_map(|event| audit::of_event(event, number, &subject, &by)) {
+        audit::append(transaction, &entry, Some(&stood))?;
+    }
+    if events.iter().any(|event| matches!(event.kind, EventKind::Started)) {
+        begin(transaction, number)?;
+    }
+    if events.iter().any(|event| matches!(event.kind, EventKind::Ended { .. })) {
+        conclude(transaction, number)?;
+    }
+    Ok(())
+}
+
 /// A run that waited for its turn runs.
 fn begin(transaction: &Transaction<'_>, number: i64) -> Result<()> {
     let update = || -> rusqlite::Result<usize> {
         transaction.prepare_cached("UPDATE runs SET status = 'running' WHERE number = ?1 AND status = 'queued'")?.execute([number])
+    };
+    match update().map_err(|error| failed(&error))? {
+        0 => Ok(()),
+        _ => reseal(transaction, number),
+    }
+}
+
+/// Seals the row of a run anew; for whoever changes a column of it.
+fn reseal(transaction: &Transaction<'_>, number: i64) -> Result<()> {
+    let update = || -> rusqlite::Result<usize> {
+        let seal = transaction
+            .prepare_cached(&format!("SELECT {} FROM runs WHERE number = ?1", verify::RUN))?
+            .query_row([number], |row| seal::seal_of("run", row, 0..verify::SEALED))?;
+        transaction.prepare_cached("UPDATE runs SET seal = ?2 WHERE number = ?1")?.execute(params![number, seal])
     };
     update().map(drop).map_err(|error| failed(&error))
 }
@@ -482,14 +678,15 @@ fn conclude(transaction: &Transaction<'_>, number: i64) -> Result<()> {
                 number,
                 run.status.name(),
                 run.exit_code,
-                run.ended.map(|ended| ended.to_string()),
+                run.ended.map(sortable),
                 i64::try_from(run.duration_ms).unwrap_or(i64::MAX),
                 i64::try_from(run.changes()).unwrap_or(i64::MAX),
                 run.level().name(),
                 note_of(&run),
             ])
     };
-    update().map(drop).map_err(|error| failed(&error))
+    update().map_err(|error| failed(&error))?;
+    reseal(transaction, number)
 }
 
 fn summary(row: &Row<'_>) -> Result<Summary> {

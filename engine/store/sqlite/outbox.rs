@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, params};
 
+use super::seal::{Hash, seal};
 use super::{failed, unreadable};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Channel, Parcel, ParcelState};
@@ -96,8 +97,8 @@ fn insert(transaction: &Transaction<'_>, parcel: &Parcel) -> Result<()> {
     let insert = || -> rusqlite::Result<usize> {
         transaction
             .prepare_cached(
-                "INSERT INTO parcels (id, project, system, contact, dedupe, state, attempts, created, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO parcels (id, project, system, contact, dedupe, state, attempts, created, body, seal)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING",
             )?
             .execute(params![
                 parcel.id,
@@ -109,6 +110,7 @@ fn insert(transaction: &Transaction<'_>, parcel: &Parcel) -> Result<()> {
                 parcel.attempts,
                 nanoseconds(parcel.created),
                 body,
+                sealed(parcel, &body)?,
             ])
     };
     insert().map(drop).map_err(|error| failed(&error))
@@ -120,12 +122,9 @@ fn update(transaction: &Transaction<'_>, parcel: &Parcel) -> Result<()> {
         let before: Option<String> =
             transaction.prepare_cached("SELECT state FROM parcels WHERE id = ?1")?.query_row([&parcel.id], |row| row.get(0)).optional()?;
         if before.as_deref() == Some(ParcelState::Queued.name()) {
-            transaction.prepare_cached("UPDATE parcels SET state = ?2, attempts = ?3, body = ?4 WHERE id = ?1")?.execute(params![
-                parcel.id,
-                parcel.state.name(),
-                parcel.attempts,
-                body
-            ])?;
+            transaction
+                .prepare_cached("UPDATE parcels SET state = ?2, attempts = ?3, body = ?4, seal = ?5 WHERE id = ?1")?
+                .execute(params![parcel.id, parcel.state.name(), parcel.attempts, body, sealed(parcel, &body)?,])?;
         }
         Ok(before)
     };
@@ -134,6 +133,24 @@ fn update(transaction: &Transaction<'_>, parcel: &Parcel) -> Result<()> {
         Some(state) => Err(Error::new(Kind::Conflict, format!("parcel `{}` is {state} already", parcel.id)).permanent()),
         None => Err(Error::new(Kind::NotFound, format!("there is no parcel `{}`", parcel.id))),
     }
+}
+
+/// The seal of a row, whose columns repeat what the parcel says.
+fn sealed(parcel: &Parcel, body: &str) -> rusqlite::Result<Hash> {
+    seal(
+        "parcel",
+        params![
+            parcel.id,
+            parcel.project,
+            parcel.system,
+            parcel.contact,
+            parcel.message.dedupe,
+            parcel.state.name(),
+            parcel.attempts,
+            nanoseconds(parcel.created),
+            body,
+        ],
+    )
 }
 
 fn body(parcel: &Parcel) -> Result<String> {

@@ -1,4 +1,6 @@
--- Format 2. A run is its events; the columns of `runs` beyond its identity repeat what they say, for listings.
+-- Format 3. A run is its events; the columns of `runs` beyond its identity repeat what they say, for listings.
+-- Hashes are SHA-256, see seal.rs. `events` counts the events of a run, `head` is the hash of the last one
+-- (of the identity and the texts, before there is one), `seal` is the hash of the columns above it.
 CREATE TABLE runs (
     number      INTEGER PRIMARY KEY AUTOINCREMENT,
     id          TEXT NOT NULL UNIQUE,
@@ -18,7 +20,10 @@ CREATE TABLE runs (
     duration_ms INTEGER NOT NULL DEFAULT 0,
     changes     INTEGER NOT NULL DEFAULT 0,
     level       TEXT NOT NULL DEFAULT 'ok',
-    note        TEXT NOT NULL DEFAULT ''
+    note        TEXT NOT NULL DEFAULT '',
+    events      INTEGER NOT NULL DEFAULT 0,
+    head        BLOB NOT NULL DEFAULT x'',
+    seal        BLOB NOT NULL DEFAULT x''
 ) STRICT;
 CREATE INDEX runs_by_runbook ON runs (runbook, number);
 CREATE INDEX runs_unfinished ON runs (status) WHERE ended IS NULL;
@@ -27,6 +32,7 @@ CREATE TABLE events (
     run  INTEGER NOT NULL REFERENCES runs (number),
     seq  INTEGER NOT NULL,
     body TEXT NOT NULL,
+    hash BLOB NOT NULL DEFAULT x'',
     PRIMARY KEY (run, seq)
 ) STRICT, WITHOUT ROWID;
 
@@ -54,7 +60,8 @@ CREATE TABLE parcels (
     state    TEXT NOT NULL,
     attempts INTEGER NOT NULL,
     created  INTEGER NOT NULL,
-    body     TEXT NOT NULL
+    body     TEXT NOT NULL,
+    seal     BLOB NOT NULL DEFAULT x''
 ) STRICT;
 CREATE INDEX parcels_queued ON parcels (created, id) WHERE state = 'queued';
 CREATE INDEX parcels_settled ON parcels (created) WHERE state <> 'queued';
@@ -71,5 +78,22 @@ CREATE TABLE notes (
     scope TEXT NOT NULL,
     key   TEXT NOT NULL,
     value TEXT NOT NULL,
+    seal  BLOB NOT NULL DEFAULT x'',
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
+
+-- Who did what. A row without an outcome stands before the act, one with it after. `data` is for the program:
+-- where a run stood, what was pruned. `hash` is over the row and the hash of the one before.
+CREATE TABLE audit (
+    seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      TEXT NOT NULL,
+    who     TEXT NOT NULL,
+    uid     INTEGER NOT NULL,
+    action  TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    why     TEXT NOT NULL,
+    outcome TEXT,
+    run     INTEGER,
+    data    TEXT,
+    hash    BLOB NOT NULL
+) STRICT;
