@@ -195,18 +195,19 @@ fn data_is_no_option_of_any_program() {
         ("curl", "[program, \"-s\", data]", "", "-o/etc/planted"),
     ];
     // Programs of these names that write down what they are given.
-    let directory = tempfile::tempdir().unwrap();
-    let seen = directory.path().join("seen");
+    let (directory, notes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let seen = notes.path().join("seen");
     for (program, plain, after, data) in hostile {
         let path = directory.path().join(program);
         std::fs::write(&path, format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >> {}\n", seen.display())).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let run = |words: &str| {
             let text = format!(
-                "runbook(#{{ title: \"t\", params: #{{ data: #{{ type: \"string\" }} }}, allow: #{{ exec: [\"{0}\"] }} }});
+                "runbook(#{{ title: \"t\", params: #{{ data: #{{ type: \"string\" }} }}, allow: #{{ exec: [\"{0}\"], fs: #{{ write: [\"{2}\"] }} }} }});
                  let program = \"{1}\"; let data = params::data; exec::run({words});",
                 directory.path().display(),
-                path.display()
+                path.display(),
+                notes.path().display()
             );
             let given = format!("data={data}");
             Project::new().runbook("test", &text).command(["run", "test", "--json", "-p", &given]).run()

@@ -1,6 +1,6 @@
 //! The supervisor: starts a worker, writes down what it says, answers it, and ends it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
@@ -154,6 +154,8 @@ pub struct Supervisor<'a> {
     compensation: Option<Compensation>,
     /// The interrupted steps that ask the world whether they were done.
     doubtful: HashMap<String, Past>,
+    /// The steps under way that had an effect that may not be had twice, on record.
+    unrepeatable: BTreeSet<String>,
     /// Why a person has to look first.
     halted: Option<(RunState, Error)>,
 }
@@ -267,6 +269,7 @@ impl<'a> Supervisor<'a> {
             said: HashMap::new(),
             compensation: None,
             doubtful: HashMap::new(),
+            unrepeatable: BTreeSet::new(),
             halted: None,
         };
         if let Taken::Now(lock, left) = taken {
@@ -520,6 +523,7 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, message: FromWorker, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
         match message {
             FromWorker::Begin { id, intent } => {
+                self.unrepeatable.remove(&intent.key);
                 let gate = self.gate(intent, watch).and_then(|gate| self.commit().map(|()| Reply::Gate(gate)));
                 self.reply(id, gate)
             }
@@ -528,7 +532,10 @@ impl<'a> Supervisor<'a> {
                 self.reply(id, ended.map(|()| Reply::Recorded))
             }
             FromWorker::Effect { id, key, effect } => {
-                let told = self.go_on().and_then(|()| self.event(EventKind::Effect { key, effect }, watch)).and_then(|()| self.commit());
+                // Once one effect on record says that the step can not simply run again, the rest may wait.
+                let is_news = !effect.once && !effect.idle && self.unrepeatable.insert(key.clone());
+                let told = self.go_on().and_then(|()| self.event(EventKind::Effect { key, effect }, watch));
+                let told = told.and_then(|()| if is_news { self.commit() } else { Ok(()) });
                 self.reply(id, told.map(|()| Reply::Recorded))
             }
             FromWorker::Tell(event) => self.tell(event, watch),

@@ -114,6 +114,11 @@ impl Power {
         for path in authorities {
             power.allow(Path::new(path), read(), &[]);
         }
+        if permissions.uses("sys") {
+            // Written anew at each start of a service, so it is the directory that must be readable.
+            let files = system.services.each.values().filter_map(|service| service.pid_file.as_ref());
+            files.filter_map(|file| Path::new(file).parent()).for_each(|directory| power.allow(directory, read(), &[]));
+        }
         power.local(permissions, system);
         power.signals_stay_inside = !permissions.has_host_power();
         power
