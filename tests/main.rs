@@ -8,6 +8,7 @@ mod containment;
 mod denied;
 mod diagnostics;
 mod docs;
+mod embed;
 mod harness;
 mod hostile;
 mod integrity;

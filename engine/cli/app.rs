@@ -3,18 +3,20 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::cli::Global;
 use crate::cli::exit;
 use crate::cli::render;
 use crate::cli::terminal::{Terminal, WARN, styled};
-use crate::config::{Environment, Flags, Library, Loaded, Problems, Project, kept_secret, state_place};
+use crate::config::{Environment, Flags, KeyPlace, Library, Loaded, Problems, Project, state_place};
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
 use crate::model::{Diagnostic, Module, System};
 use crate::run::recover;
 use crate::script::{Script, stdlib};
 use crate::store::audit::{Act, Action};
-use crate::store::{Sqlite, StateDir};
+use crate::store::{Keys, Sqlite, StateDir, Vault};
 
 /// One command under way.
 pub(super) struct App {
@@ -166,6 +168,15 @@ impl App {
 }
 
 /// A secret that was set with `runbook secret set`; nothing when it was not.
-pub(super) fn stored_secret(state: &StateDir, name: &str) -> Result<Option<String>> {
-    kept_secret(name, &state.secrets().join(name))
+pub(super) fn stored_secret(state: &StateDir, environment: &Environment, name: &str) -> Result<Option<String>> {
+    let vault = Vault::of(state);
+    if !vault.has(name) {
+        return Ok(None);
+    }
+    let place = KeyPlace::find(environment)?;
+    let text = place.read()?.map(Zeroizing::new).ok_or_else(|| {
+        Error::new(Kind::Config, format!("secret `{name}` can not be opened: there is no key at `{}`", place.file.display()))
+            .hint(format!("bring the key back, or set the secret again: `runbook secret set {name}`"))
+    })?;
+    vault.get(name, &Keys::read(&text)?).map(Some)
 }

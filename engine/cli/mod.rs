@@ -13,6 +13,7 @@ mod completions;
 mod config;
 mod docs;
 mod doctor;
+pub mod embed;
 mod escape;
 mod exit;
 mod explain;
@@ -20,6 +21,7 @@ mod history;
 mod init;
 mod list;
 mod live;
+mod locks;
 mod logs;
 mod new;
 mod offer;
@@ -112,6 +114,8 @@ enum Command {
     Show(show::Args),
     /// Runs that run, wait or are queued, and those that do not go on without you
     Ps(ps::Args),
+    /// The locks runs hold, and those that were left by runs that were cut off
+    Locks(locks::Args),
     /// Past runs
     History(history::Args),
     /// The log of a run
@@ -187,10 +191,15 @@ fn use_colors(color: Color) {
     console::set_colors_enabled_stderr(is_on);
 }
 
+/// Whether this process was started by a supervisor, which gives exactly this argument.
+fn is_worker() -> bool {
+    std::env::args_os().nth(1).is_some_and(|argument| argument == "__worker")
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // The worker is started by us with exactly this argument; everything else would cost it time.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "__worker") {
+    // Everything else would cost a worker time.
+    if is_worker() {
         return ExitCode::from(crate::run::worker::main());
     }
     if let Some(answered) = complete::answer() {
@@ -209,6 +218,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(args, &app),
         Command::Show(args) => show::run(args, &app),
         Command::Ps(args) => ps::run(args, &app),
+        Command::Locks(args) => locks::run(args, &app),
         Command::History(args) => history::run(args, &app),
         Command::Logs(args) => logs::run(args, &app),
         Command::Report(args) => report::run(args, &app),

@@ -52,7 +52,7 @@ fn look_up(project: &Project, channel: &Channel, environment: &Environment, stat
     for name in names_in(&contacts) {
         let value = match project.settings.secrets.get(name) {
             Some(source) => source.read(name, &project.root, environment).map(Some),
-            None => stored_secret(state, name),
+            None => stored_secret(state, environment, name),
         };
         // One that can not be read is missed by its own contact; the others are still told.
         if let Ok(Some(value)) = value {

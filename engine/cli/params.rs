@@ -44,8 +44,14 @@ pub(super) fn read(
         let value = value_of(&key, &text, is_secret, environment)?;
         given.insert(key, Given::Text(value));
     }
+    let secrets = secrets_of(&mut given, header);
+    Ok((given, secrets))
+}
+
+/// Takes the values of secrets out of what was given, and leaves their names there.
+pub(super) fn secrets_of(given: &mut BTreeMap<String, Given>, header: &Header) -> BTreeMap<String, String> {
     let mut secrets = BTreeMap::new();
-    for (name, value) in &mut given {
+    for (name, value) in given {
         if header.params.get(name).is_some_and(|param| param.kind == ParamType::Secret)
             && let Given::Text(text) = value
         {
@@ -53,7 +59,7 @@ pub(super) fn read(
             secrets.insert(secret.clone(), std::mem::replace(text, secret));
         }
     }
-    Ok((given, secrets))
+    secrets
 }
 
 fn split(pair: &str) -> Result<(String, String)> {

@@ -41,7 +41,7 @@ pub(super) struct Showing {
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
-    let order = Order { name: args.name, system: args.system, timeout: args.timeout, plan: None };
+    let order = Order::of_runbook(args.name, args.system, args.timeout);
     show(&order, &args.params, args.showing, app)
 }
 

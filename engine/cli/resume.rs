@@ -60,6 +60,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         commit: run.commit.clone(),
         timeout: args.timeout,
         plan: store.plans()?.into_iter().find(|plan| plan.run == Some(run.id)),
+        when_locked: None,
         faults: args.faults.faults(),
     };
     let request = asked.request(app, &state)?;

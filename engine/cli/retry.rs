@@ -54,7 +54,8 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let params = plain_params(&script, &given, &shown);
     let commit = commit.and_then(|asked| asked.join().ok().flatten());
     let faults = args.faults.faults();
-    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout: args.timeout, plan: None, faults };
+    let (timeout, when_locked, plan) = (args.timeout, None, None);
+    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout, when_locked, plan, faults };
     let request = asked.request(app, &state)?;
     clearance::ask(&request, &store, args.yes, app)?;
     let supervisor = Supervisor::start(&store, &state, worker, request, None)?;

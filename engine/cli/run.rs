@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
+use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::app::App;
@@ -15,16 +16,19 @@ use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
 use crate::cli::plan::{self, Showing};
 use crate::cli::report;
+use crate::cli::terminal::{WARN, styled};
 use crate::cli::{clearance, offer, who};
-use crate::config::{FILE, Problems, Sandbox};
+use crate::config::{FILE, KeyPlace, Problems, Sandbox};
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
-use crate::model::{Diagnostic, Event, EventKind, Level, Module, ParamType, Plan, Run, RunState, Span, System, Trigger};
+use crate::model::{
+    Diagnostic, Event, EventKind, Level, Module, ParamType, Plan, Run, RunState, Span, System, Trigger, WhenLocked, lock_name,
+};
 use crate::run::journal::Journal;
 use crate::run::process::hide;
-use crate::run::{Faults, Limits, Request, Source, Supervisor, Worker};
+use crate::run::{Faults, Limits, LockRequest, Request, Source, Supervisor, Worker};
 use crate::script::{Given, Script, check, check_params};
 use crate::store::{Filter, Sqlite, StateDir, Store, find_plan};
 use crate::words;
@@ -56,6 +60,9 @@ pub(super) struct Args {
     from: Option<String>,
     #[command(flatten)]
     faults: FaultArgs,
+    /// What to do when another run holds the lock: `fail`, `wait 10m` or `replace`; as the header says when absent
+    #[arg(long, value_name = "POLICY")]
+    when_locked: Option<WhenLocked>,
     /// Exit with 0 instead of 3 when there are warnings
     #[arg(long)]
     warn_ok: bool,
@@ -95,16 +102,17 @@ pub(super) enum Format {
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     if args.dry_run {
         let name = args.name.unwrap_or_default();
-        return plan::show(&Order { name, system: args.system, timeout: args.timeout, plan: None }, &args.params, Showing::default(), app);
+        return plan::show(&Order::of_runbook(name, args.system, args.timeout), &args.params, Showing::default(), app);
     }
     hide();
     // It loads while the runbook is read and the run recorded.
     let worker = Worker::start(&this_binary()?)?;
     let (state, store) = app.store()?;
-    let order = match &args.plan {
+    let mut order = match &args.plan {
         Some(reference) => Order::of_plan(find_plan(&store, reference)?, args.timeout),
-        None => Order { name: args.name.clone().unwrap_or_default(), system: args.system.clone(), timeout: args.timeout, plan: None },
+        None => Order::of_runbook(args.name.clone().unwrap_or_default(), args.system.clone(), args.timeout),
     };
+    order.when_locked = args.when_locked;
     let Some(request) = request(&order, &args.params, app, &state)? else { return Ok(4) };
     clearance::ask(&request, &store, args.yes, app)?;
     let request = Request { faults: args.faults.faults(), ..request };
@@ -118,13 +126,19 @@ pub(super) struct Order {
     pub(super) name: String,
     pub(super) system: Option<String>,
     pub(super) timeout: Option<Span>,
+    /// What to do when another run holds the lock.
+    pub(super) when_locked: Option<WhenLocked>,
     /// The plan that is carried out.
     pub(super) plan: Option<Plan>,
 }
 
 impl Order {
+    pub(super) fn of_runbook(name: String, system: Option<String>, timeout: Option<Span>) -> Self {
+        Self { name, system, timeout, when_locked: None, plan: None }
+    }
+
     fn of_plan(plan: Plan, timeout: Option<Span>) -> Self {
-        Self { name: plan.runbook.clone(), system: Some(plan.system.clone()), timeout, plan: Some(plan) }
+        Self { plan: Some(plan.clone()), ..Self::of_runbook(plan.runbook, Some(plan.system), timeout) }
     }
 }
 
@@ -147,8 +161,8 @@ pub(super) fn request(order: &Order, params: &ParamArgs, app: &App, state: &Stat
     let (shown, _) = check_params(&script.header, &given)?;
     let params = plain_params(&script, &given, &shown);
     let commit = commit.and_then(|asked| asked.join().ok().flatten());
-    let (timeout, plan) = (order.timeout, order.plan.clone());
-    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout, plan, faults: Faults::default() };
+    let (timeout, when_locked, plan, faults) = (order.timeout, order.when_locked, order.plan.clone(), Faults::default());
+    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout, when_locked, plan, faults };
     asked.request(app, state).map(Some)
 }
 
@@ -157,12 +171,13 @@ pub(super) struct Asked {
     pub(super) script: Script,
     pub(super) system: System,
     pub(super) permissions: Permissions,
-    pub(super) params: BTreeMap<String, serde_json::Value>,
-    pub(super) shown: BTreeMap<String, serde_json::Value>,
+    pub(super) params: BTreeMap<String, Value>,
+    pub(super) shown: BTreeMap<String, Value>,
     pub(super) secret_params: BTreeMap<String, String>,
     pub(super) commit: Option<String>,
     pub(super) timeout: Option<Span>,
     pub(super) plan: Option<Plan>,
+    pub(super) when_locked: Option<WhenLocked>,
     pub(super) faults: Faults,
 }
 
@@ -183,6 +198,7 @@ impl Asked {
             ..Limits::default()
         };
         Ok(Request {
+            lock: lock(&self.script, &self.system, &self.shown, self.when_locked)?,
             secrets: secrets(app, state, &self.system, &self.permissions, self.secret_params)?,
             script: self.script,
             params: self.params,
@@ -219,6 +235,14 @@ pub(super) fn conduct(supervisor: Supervisor<'_>, store: &Sqlite, state: &StateD
     let code = answer(&run, how, app);
     super::outbox::deliver(app, store, state, &addresses, &after.stop);
     code
+}
+
+/// The lock the header names, for this system and these parameters.
+fn lock(script: &Script, system: &System, shown: &BTreeMap<String, Value>, when: Option<WhenLocked>) -> Result<Option<LockRequest>> {
+    let Some(pattern) = &script.header.lock else { return Ok(None) };
+    let wrong = |error: Error| Error { kind: Kind::Usage, ..error }.context("the lock of the run");
+    let name = lock_name(pattern, &system.name, shown).map_err(wrong)?;
+    Ok(Some(LockRequest { name, when: when.unwrap_or(script.header.when_locked) }))
 }
 
 /// Who asks for a run.
@@ -292,6 +316,7 @@ fn protected(app: &App, state: &StateDir) -> Result<Vec<PathBuf>, Problems> {
     let unit = PathBuf::from("/etc/systemd/system/runbook.service");
     let mut paths =
         vec![state.root().to_owned(), project.root.join(FILE), project.runbooks(), PathBuf::from("/etc/runbook"), unit, this_binary()?];
+    paths.extend(KeyPlace::find(&app.environment).ok().map(|place| place.file));
     paths.extend(project.settings.secrets.values().filter_map(|source| source.file.as_ref()).map(|file| project.root.join(file)));
     Ok(paths)
 }
@@ -387,11 +412,7 @@ fn nagios(run: &Run) -> String {
 }
 
 /// The values as the worker needs them: masked parameters get their secret's name back.
-pub(super) fn plain_params(
-    script: &Script,
-    given: &BTreeMap<String, Given>,
-    shown: &BTreeMap<String, serde_json::Value>,
-) -> BTreeMap<String, serde_json::Value> {
+pub(super) fn plain_params(script: &Script, given: &BTreeMap<String, Given>, shown: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let mut params = shown.clone();
     for (name, param) in script.header.params.iter().filter(|(_, param)| param.kind == ParamType::Secret) {
         let value = match given.get(name) {
@@ -407,7 +428,7 @@ pub(super) fn plain_params(
 
 /// The secrets a run is given: those its header names, those its system needs for what it may touch,
 /// and those on its command line. One that is not set is missed when it is used, not before.
-fn secrets(
+pub(super) fn secrets(
     app: &App,
     state: &StateDir,
     system: &System,
@@ -430,11 +451,19 @@ fn secrets(
     names.sort();
     names.dedup();
     let project = app.project()?;
+    hide();
     let mut values = params;
     for name in names {
         let value = match project.settings.secrets.get(&name) {
-            Some(source) => Some(source.read(&name, &project.root, &app.environment)?),
-            None => super::app::stored_secret(state, &name)?,
+            Some(source) => {
+                if let Some(variable) = &source.env {
+                    let text =
+                        format!("secret `{name}` comes from `{variable}`, which every program started here inherits; a file is safer");
+                    app.terminal.say(&format!("{} {text}", styled(WARN, "warning:")));
+                }
+                Some(source.read(&name, &project.root, &app.environment)?)
+            }
+            None => super::app::stored_secret(state, &app.environment, &name)?,
         };
         if let Some(value) = value {
             values.insert(name, value);
@@ -444,12 +473,18 @@ fn secrets(
 }
 
 /// The first signal cancels with clean-up, the second kills; after the run, one leaves messages for later.
+/// A terminal that goes away, or a run that wants to take over, cuts no clean-up short.
 fn listen_to_signals(supervisor: &Supervisor<'_>, after: Arc<After>) -> Result<()> {
     let control = supervisor.control();
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Error::because(Kind::Bug, "signals", &error))?;
     std::thread::spawn(move || {
+        let mut asked = false;
         for signal in signals.forever() {
+            if asked && signal == SIGHUP {
+                continue;
+            }
+            asked = true;
             if after.begun.load(Ordering::Relaxed) {
                 after.stop.stop(StopReason::Cancelled);
             } else {

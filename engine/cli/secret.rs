@@ -1,18 +1,23 @@
 //! `runbook secret`: sets, lists and checks secrets. None of them is ever printed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use clap::Subcommand;
+use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::cli::app::{App, stored_secret};
 use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, styled, table};
-use crate::config::{BUILTIN, Problems, SecretSource};
+use crate::config::{BUILTIN, KeyPlace, Problems, SecretSource};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
 use crate::store::audit::{self, audited};
-use crate::store::{StateDir, write_private};
+use crate::store::{Keys, Vault, is_name, keep_keys};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -36,6 +41,8 @@ enum Action {
     },
     /// Whether every secret the systems need can be read
     Check,
+    /// Make a new key, and encrypt every secret that was set here with it
+    RotateKey,
 }
 
 /// A shorter one could not be masked without masking ordinary words.
@@ -63,6 +70,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         Action::Rm { name } => Ok(remove(&name, app)?),
         Action::List => list(app),
         Action::Check => check(app),
+        Action::RotateKey => Ok(rotate(app)?),
     }
 }
 
@@ -82,11 +90,54 @@ fn set(name: &str, app: &App) -> Result<u8> {
             .hint("a shorter one could not be masked in outputs; nothing was changed"));
     }
     let (state, store) = app.store()?;
-    audited(&store, &app.act(audit::Action::SetSecret, name, ""), || {
-        write_private(&state.secrets(), name, value.as_bytes())
-            .map_err(|error| Error::because(Kind::Store, format_args!("secret `{name}` can not be kept"), &error))
-    })?;
+    let place = KeyPlace::find(&app.environment)?;
+    let _turn = turn(&place)?;
+    let keys = match keys(&place)? {
+        Some(keys) => keys,
+        None => {
+            let keys = Keys::fresh()?;
+            keep_keys(&place.file, &keys)?;
+            app.terminal.say(&format!("a key was made: {}     keep a copy of it, apart from backups of the state", place.file.display()));
+            keys
+        }
+    };
+    audited(&store, &app.act(audit::Action::SetSecret, name, ""), || Vault::of(&state).set(name, &value, &keys))?;
     app.terminal.say(&format!("secret `{name}` is set     which systems need it: runbook secret list"));
+    Ok(0)
+}
+
+fn keys(place: &KeyPlace) -> Result<Option<Keys>> {
+    place.read()?.map(Zeroizing::new).map(|text| Keys::read(&text)).transpose()
+}
+
+/// Nobody else sets a secret or makes a key meanwhile; it ends with the process at the latest.
+fn turn(place: &KeyPlace) -> Result<File> {
+    let directory = place.file.parent().unwrap_or(Path::new("/"));
+    let failed = |error: &std::io::Error| Error::because(Kind::Config, format_args!("`{}`", directory.display()), error);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(&error))?;
+    let turn = File::open(directory).map_err(|error| failed(&error))?;
+    flock(&turn, FlockOperation::LockExclusive).map_err(|error| failed(&error.into()))?;
+    Ok(turn)
+}
+
+/// The old key goes when nothing needs it any more; where this is cut off, both are there and the next one goes on.
+fn rotate(app: &App) -> Result<u8> {
+    let vault = Vault::of(&app.state()?);
+    let place = KeyPlace::find(&app.environment)?;
+    let _turn = turn(&place)?;
+    let keys = keys(&place)?.ok_or_else(|| {
+        Error::new(Kind::Usage, format!("there is no key at `{}`", place.file.display())).hint("the first `runbook secret set` makes one")
+    })?;
+    if place.is_credential {
+        let count = vault.reseal(&keys)?;
+        app.terminal.say(&format!("{count} secrets are encrypted with the first key of the credential; the others can be removed from it"));
+        return Ok(0);
+    }
+    let keys = keys.renewed()?;
+    keep_keys(&place.file, &keys)?;
+    let count = vault.reseal(&keys)?;
+    keep_keys(&place.file, &keys.first())?;
+    app.terminal.say(&format!("{count} secrets are encrypted with a new key: {}     keep a copy of it", place.file.display()));
     Ok(0)
 }
 
@@ -101,9 +152,7 @@ fn from_stdin() -> Result<String> {
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let fine =
-        !name.is_empty() && name.len() <= 100 && name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_'));
-    if fine {
+    if is_name(name) {
         return Ok(());
     }
     Err(Error::new(Kind::Usage, format!("`{}` is no name of a secret", name.escape_default())).hint("use letters, digits, `-` and `_`"))
@@ -112,12 +161,9 @@ fn check_name(name: &str) -> Result<()> {
 fn remove(name: &str, app: &App) -> Result<u8> {
     check_name(name)?;
     let (state, store) = app.store()?;
-    audited(&store, &app.act(audit::Action::RemoveSecret, name, ""), || match std::fs::remove_file(state.secrets().join(name)) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::new(Kind::Usage, format!("no secret `{name}` was set here")).hint("`runbook secret list` shows them"))
-        }
-        Err(error) => Err(Error::because(Kind::Store, format_args!("secret `{name}` can not be removed"), &error)),
+    let missing = || Error::new(Kind::Usage, format!("no secret `{name}` was set here")).hint("`runbook secret list` shows them");
+    audited(&store, &app.act(audit::Action::RemoveSecret, name, ""), || {
+        if Vault::of(&state).remove(name)? { Ok(()) } else { Err(missing()) }
     })?;
     app.terminal.say(&format!("secret `{name}` is forgotten"));
     Ok(0)
@@ -135,13 +181,13 @@ pub(super) fn known(app: &App) -> Result<Vec<Known>, Problems> {
             needed.entry(secret.to_owned()).or_default().insert(name.clone());
         }
     }
-    for name in stored(&state)?.into_iter().chain(project.settings.secrets.keys().cloned()) {
+    for name in Vault::of(&state).names()?.into_iter().chain(project.settings.secrets.keys().cloned()) {
         needed.entry(name).or_default();
     }
     let look = |(name, systems): (String, BTreeSet<String>)| {
         let (source, value) = match project.settings.secrets.get(&name) {
             Some(source) => (place(source), source.read(&name, &project.root, &app.environment).map(Some)),
-            None => ("set here".to_owned(), stored_secret(&state, &name)),
+            None => ("set here".to_owned(), stored_secret(&state, &app.environment, &name)),
         };
         let (state, source, problem) = match value {
             Ok(Some(_)) => ("set", source, None),
@@ -161,16 +207,6 @@ pub(super) fn needing(app: &App) -> Result<Vec<String>, Problems> {
         !is_builtin || *name == project.settings.default_system || project.runbooks().join("systems").join(format!("{name}.toml")).exists()
     };
     Ok(project.systems(&app.environment).names().into_iter().filter(own).collect())
-}
-
-fn stored(state: &StateDir) -> Result<Vec<String>> {
-    match std::fs::read_dir(state.secrets()) {
-        Ok(entries) => {
-            Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| check_name(name).is_ok()).collect())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::because(Kind::Store, "the secrets can not be listed", &error)),
-    }
 }
 
 fn place(source: &SecretSource) -> String {

@@ -82,6 +82,10 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     }
     let limit = script.header.timeout.map_or("the settings' limit".to_owned(), |timeout| timeout.to_string());
     text.push_str(&format!("\n{}  within {limit}\n", styled(STRONG, "Ends")));
+    if let Some(lock) = &script.header.lock {
+        let when = script.header.when_locked;
+        text.push_str(&format!("{}  `{lock}` while it runs   {}\n", styled(STRONG, "Holds"), styled(DIM, format!("when locked: {when}"))));
+    }
     text.push_str(&past(app, &script.name)?);
     app.terminal.answer(&text);
     app.terminal.say(&styled(DIM, format!("run it: runbook run {}", script.name)));

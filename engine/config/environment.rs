@@ -18,6 +18,13 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The same with one variable set.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// The absolute path in a variable. A relative one is ignored, as the XDG specification wants it.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from).filter(|path| path.is_absolute())

@@ -5,6 +5,7 @@
 
 mod environment;
 mod guard;
+mod key;
 mod keys;
 mod library;
 mod metrics;
@@ -18,6 +19,7 @@ mod typed;
 mod validate;
 
 pub use environment::Environment;
+pub use key::KeyPlace;
 pub use keys::{KEYS, Key, KeyKind};
 pub use library::{Found, Library, RUNBOOKS};
 pub use metrics::{METRICS, Metric};

@@ -80,16 +80,17 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The value of an option that may be a secret, when the run may use that secret.
+    /// The value of an option that may be a secret, when the run may use that secret for this sink: what it
+    /// is sent to, by all its names, any of which may be granted.
     ///
     /// # Errors
     ///
     /// `denied` without the grant, `not_found` when it is not set.
-    pub fn open(&self, text: &SecretText) -> RhaiResultOf<String> {
+    pub fn open(&self, text: &SecretText, sink: &[Access<'_>]) -> RhaiResultOf<String> {
         match text {
             SecretText::Plain(text) => Ok(text.clone()),
             SecretText::Secret(name) => {
-                self.permit(&Access::word("secrets", "use", name))?;
+                self.ctx.permissions().check_secret(name, sink).map_err(|error| self.fail(error))?;
                 self.ctx.secrets().value(name).map(str::to_owned).map_err(|error| self.fail(error))
             }
         }

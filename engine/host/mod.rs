@@ -4,6 +4,8 @@
 //! async client that knows nothing of Rhai, and an `api` that does nothing but check the permission,
 //! read the options and wait. The only door to the world is [`Ctx`]; no module knows the store.
 
+use std::sync::OnceLock;
+
 pub(crate) mod argument;
 mod call;
 mod ctx;
@@ -60,7 +62,7 @@ pub use recorder::{Answer, Gate, PersonQuestion, Question, Recorder, Refusing};
 pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 
-/// Every host module; nothing else knows them all.
+/// The host modules of this library; nothing else names them all.
 pub const MODULES: &[HostModule] = &[
     docker::MODULE,
     exec::MODULE,
@@ -80,3 +82,36 @@ pub const MODULES: &[HostModule] = &[
     time::MODULE,
     tls::MODULE,
 ];
+
+/// What a program that embeds the library adds to it.
+#[derive(Clone, Copy)]
+pub struct Extension {
+    /// Its host modules. One that is called like a module of the library takes its place.
+    pub modules: &'static [HostModule],
+    /// The sections of `allow` that its modules ask for, beside those there are.
+    pub sections: &'static [permission::Section],
+}
+
+impl Extension {
+    /// Nothing.
+    pub const NONE: Self = Self { modules: &[], sections: &[] };
+}
+
+static EXTENSION: OnceLock<Extension> = OnceLock::new();
+
+/// Makes an extension known; before anything else of the library is used, and once per process.
+pub(crate) fn extend(extension: Extension) {
+    // The first one stays: engines may be made of it already.
+    let _ = EXTENSION.set(extension);
+}
+
+/// Every host module, those of an embedding program first.
+pub(crate) fn modules() -> impl Iterator<Item = &'static HostModule> {
+    let own = EXTENSION.get().map_or(&[][..], |extension| extension.modules);
+    own.iter().chain(MODULES.iter().filter(|module| own.iter().all(|other| other.name != module.name)))
+}
+
+/// Every section of `allow`.
+fn sections() -> impl Iterator<Item = &'static permission::Section> {
+    permission::SECTIONS.iter().chain(EXTENSION.get().map_or(&[][..], |extension| extension.sections))
+}

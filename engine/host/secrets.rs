@@ -5,6 +5,7 @@ use std::fmt;
 
 use rhai::{Dynamic, Map};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use zeroize::Zeroize;
 
 use crate::error::{Error, Kind, Result};
 
@@ -51,6 +52,12 @@ impl Serialize for Secret {
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secrets(BTreeMap<String, String>);
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(Zeroize::zeroize);
+    }
+}
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{Size, Span};
+use crate::model::{Size, Span, WhenLocked};
 
 /// The literal `runbook(#{…})` at the top of a script.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Header {
     /// The lock a run holds: `data:${system}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
+    /// What a run does when another one holds the lock.
+    #[serde(skip_serializing_if = "is_default")]
+    pub when_locked: WhenLocked,
     /// How much harm it can do.
     pub danger: Danger,
     /// How many people must approve its plan before it runs.
@@ -39,6 +42,10 @@ pub struct Header {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+fn is_default(when: &WhenLocked) -> bool {
+    *when == WhenLocked::default()
 }
 
 /// How much harm a runbook can do when it is run for the wrong target.

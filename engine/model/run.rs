@@ -295,8 +295,8 @@ impl Run {
                 self.duration_ms = 0;
                 decisions.iter().for_each(|decision| self.decide(decision));
             }
+            EventKind::Started => self.status = RunState::Running,
             EventKind::Prepared { .. }
-            | EventKind::Started
             | EventKind::TakenFrom { .. }
             | EventKind::Read { .. }
             | EventKind::UndoRegistered { .. }

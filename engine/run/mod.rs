@@ -6,6 +6,7 @@
 
 mod faults;
 pub mod journal;
+pub mod lock;
 pub mod outbox;
 pub mod plan;
 pub mod process;
@@ -17,6 +18,7 @@ mod supervisor;
 pub mod worker;
 
 pub use faults::Faults;
+pub use lock::LockRequest;
 pub use protocol::Limits;
 pub use recover::recover;
 pub use redact::Redactor;

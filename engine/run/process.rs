@@ -1,5 +1,7 @@
 //! Processes as the kernel tells of them.
 
+use std::sync::OnceLock;
+
 use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, set_dumpable_behavior, setrlimit,
 };
@@ -9,7 +11,11 @@ use crate::store::ProcessId;
 
 /// This process.
 pub fn me() -> ProcessId {
-    let pid = std::process::id();
+    of(std::process::id())
+}
+
+/// The process that has this number now.
+pub fn of(pid: u32) -> ProcessId {
     ProcessId { pid, started: Stat::of(pid).map_or(0, |process| process.started) }
 }
 
@@ -18,6 +24,12 @@ pub fn me() -> ProcessId {
 pub fn hide() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+/// Whether this process was started by that one, or by one that it started.
+pub fn is_above_me(process: ProcessId) -> bool {
+    let parent = |pid: u32| Stat::of(pid).map(|process| process.parent).filter(|parent| *parent > 0);
+    std::iter::successors(parent(std::process::id()), |pid| parent(*pid)).any(|pid| of(pid) == process)
 }
 
 /// Whether a process still runs, and is not another one that got its number.
@@ -31,6 +43,20 @@ pub fn is_alive(process: ProcessId) -> bool {
 ///
 /// As the system says, when it belongs to somebody else.
 pub fn terminate(process: ProcessId) -> std::io::Result<()> {
+    tell(process, Signal::TERM)
+}
+
+/// Asks a run to stop by its process (SIGHUP). Unlike a second SIGTERM, being asked again does not cut its
+/// clean-up short.
+///
+/// # Errors
+///
+/// As the system says, when it belongs to somebody else.
+pub fn hang_up(process: ProcessId) -> std::io::Result<()> {
+    tell(process, Signal::HUP)
+}
+
+fn tell(process: ProcessId, signal: Signal) -> std::io::Result<()> {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let handle = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(handle) => handle,
@@ -41,10 +67,22 @@ pub fn terminate(process: ProcessId) -> std::io::Result<()> {
     if !is_alive(process) {
         return Ok(());
     }
-    match pidfd_send_signal(&handle, Signal::TERM) {
+    match pidfd_send_signal(&handle, signal) {
         Err(rustix::io::Errno::SRCH) => Ok(()),
         result => result.map_err(Into::into),
     }
+}
+
+static SHARED: OnceLock<()> = OnceLock::new();
+
+/// Says that this process is another program's, whose children are none of ours.
+pub fn share() {
+    SHARED.get_or_init(|| ());
+}
+
+/// Whether this process is another program's.
+pub fn is_shared() -> bool {
+    SHARED.get().is_some()
 }
 
 /// The memory a process holds, in bytes.

@@ -22,12 +22,13 @@ use crate::host::{
 use crate::model::system::Contact;
 use crate::model::{
     Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Plan, Run, RunId, RunState, StepState, System,
-    Trigger,
+    Trigger, WhenLocked,
 };
 use crate::run::faults::{self, Faults};
 use crate::run::journal::{End, Journal, Past, Verdict};
+use crate::run::lock::{Lock, LockRequest, Owner, Taken};
 use crate::run::outbox::{self, Addresses};
-use crate::run::process::{me, resident};
+use crate::run::process::{hang_up, is_shared, me, resident};
 use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::script::Script;
@@ -64,6 +65,8 @@ pub struct Request {
     pub addresses: Addresses,
     /// What no script may touch, whatever it was granted: the state, the settings, the library, this binary.
     pub protected: Vec<PathBuf>,
+    /// The lock it holds while it runs; nothing when the run it is part of holds it.
+    pub lock: Option<LockRequest>,
     /// What goes wrong on purpose.
     pub faults: Faults,
 }
@@ -89,6 +92,8 @@ const BATCH: usize = 128;
 const PATIENCE: Duration = Duration::from_millis(800);
 /// How long a script that delivers the outbox waits for what is not due yet.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a run that is replaced may clean up.
+const REPLACE_PATIENCE: Duration = Duration::from_secs(120);
 /// A longer message is refused, whatever the worker let through.
 const LONGEST_MESSAGE: usize = 4 << 20;
 
@@ -143,6 +148,10 @@ pub struct Supervisor<'a> {
     kill_at: Option<Instant>,
     cancelled: Option<u8>,
     stopping: Option<StopReason>,
+    /// Held until the record is closed.
+    lock: Option<Lock>,
+    /// Who held it before, and was cut off.
+    left: Option<Owner>,
     /// What earlier workers of the run left.
     journal: Journal,
     /// The lines they logged outside of steps, which a replay says again: how often each.
@@ -158,13 +167,18 @@ pub struct Supervisor<'a> {
     persons: VecDeque<person::Waiting>,
 }
 
+/// Why a run ended before it began.
+struct NotBegun(RunState, u8, Error);
+
 impl<'a> Supervisor<'a> {
-    /// Records the run. It is durable when this returns; nothing of the script was evaluated yet.
+    /// Takes the lock of the run, if it is free, and records the run, as queued if it is not. It is durable
+    /// when this returns; nothing of the script was evaluated yet.
     ///
     /// # Errors
     ///
     /// `store`, when it can not be recorded.
     pub fn start(store: &'a dyn Store, state: &'a StateDir, worker: Worker, request: Request, source: Option<Source>) -> Result<Self> {
+        let taken = take(state, &request)?;
         let mut run = Run {
             run: 0,
             id: RunId::new(),
@@ -173,7 +187,7 @@ impl<'a> Supervisor<'a> {
             commit: request.commit.clone(),
             system: Some(request.system.name.clone()).filter(|name| !name.is_empty()),
             params: request.shown.clone(),
-            status: RunState::Running,
+            status: if matches!(taken, Taken::ByOther(_)) { RunState::Queued } else { RunState::Running },
             exit_code: None,
             trigger: request.trigger,
             by: request.by.clone(),
@@ -191,7 +205,7 @@ impl<'a> Supervisor<'a> {
             store.spend_plan(&plan.hash, run.id)?;
         }
         run.run = store.create(&run, &request.script.record(), me())?;
-        let mut supervisor = Self::made(store, state, worker, request, run)?;
+        let mut supervisor = Self::made(store, state, worker, request, run, taken)?;
         supervisor.prepare(source)?;
         Ok(supervisor)
     }
@@ -201,7 +215,7 @@ impl<'a> Supervisor<'a> {
     ///
     /// # Errors
     ///
-    /// `conflict` when it is not over, `store`.
+    /// `conflict` when it is not over, `not_started` when another run holds its lock, `store`.
     pub fn resume(
         store: &'a dyn Store,
         state: &'a StateDir,
@@ -210,10 +224,17 @@ impl<'a> Supervisor<'a> {
         id: RunId,
         decisions: Vec<Decision>,
     ) -> Result<Self> {
+        let taken = take(state, &request)?;
+        if let (Taken::ByOther(owner), Some(wanted)) = (&taken, &request.lock) {
+            let holder = holder(owner.as_ref());
+            return Err(
+                Error::new(Kind::NotStarted, format!("`{}` is held by {holder}", wanted.name)).hint("resume it when that run is over")
+            );
+        }
         let resumed = Event { at: now(), kind: EventKind::Resumed { by: request.by.clone(), decisions } };
         store.verify(id)?;
         store.take_over(id, me(), &resumed)?;
-        let mut supervisor = Self::made(store, state, worker, request, store.run(id)?)?;
+        let mut supervisor = Self::made(store, state, worker, request, store.run(id)?, taken)?;
         supervisor.journal = Journal::read(&store.events(id)?);
         supervisor.compensation.clone_from(&supervisor.journal.compensation);
         supervisor.said = said(state, supervisor.run.run)?;
@@ -221,7 +242,7 @@ impl<'a> Supervisor<'a> {
         Ok(supervisor)
     }
 
-    fn made(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request, run: Run) -> Result<Self> {
+    fn made(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request, run: Run, taken: Taken) -> Result<Self> {
         let redactor = Redactor::new(&request.secrets)?;
         let log = Log::create(&state.run(run.run), request.limits.output.0).inspect_err(|error| {
             // It is on record, so its end has to be as well, if it can be.
@@ -237,7 +258,7 @@ impl<'a> Supervisor<'a> {
         let control = Control(sender.clone());
         std::thread::spawn(move || listen(&mut BufReader::new(output), &sender));
         let deadline = request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
-        Ok(Self {
+        let mut supervisor = Self {
             store,
             state,
             redactor,
@@ -253,6 +274,8 @@ impl<'a> Supervisor<'a> {
             kill_at: None,
             cancelled: None,
             stopping: None,
+            lock: None,
+            left: None,
             journal: Journal::default(),
             said: HashMap::new(),
             compensation: None,
@@ -260,7 +283,11 @@ impl<'a> Supervisor<'a> {
             unrepeatable: BTreeSet::new(),
             halted: None,
             persons: VecDeque::new(),
-        })
+        };
+        if let Taken::Now(lock, left) = taken {
+            supervisor.hold(lock, left)?;
+        }
+        Ok(supervisor)
     }
 
     /// Records what the run is made of, and what it takes over from another one. It is written with the
@@ -302,6 +329,14 @@ impl<'a> Supervisor<'a> {
     ///
     /// `store`, when something could not be recorded; the worker is gone then.
     pub fn follow(mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Run> {
+        if self.run.status == RunState::Queued
+            && let Some(NotBegun(status, exit_code, error)) = self.wait_for_turn(watch)
+        {
+            self.worker.end();
+            self.event(EventKind::Ended { status, exit_code, error: Some(error) }, watch)?;
+            self.commit()?;
+            return Ok(self.run);
+        }
         let stderr = self.worker.0.stderr.take().map(read_last_words);
         let result = self.send_job().and_then(|()| self.begin_run(watch)).and_then(|()| {
             std::thread::scope(|scope| {
@@ -338,10 +373,91 @@ impl<'a> Supervisor<'a> {
     }
 
     fn begin_run(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
-        if self.run.attempt > 1 {
-            return Ok(());
+        if self.run.attempt == 1 {
+            self.event(EventKind::Started, watch)?;
         }
-        self.event(EventKind::Started, watch)
+        self.tell_who_left(watch)
+    }
+
+    /// Waits until the other run gives the lock up, as the header says; why the run does not begin.
+    fn wait_for_turn(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Option<NotBegun> {
+        let LockRequest { name, when } = self.request.lock.clone()?;
+        let until = match when {
+            WhenLocked::Fail => Some(Instant::now()),
+            WhenLocked::Wait(patience) => Instant::now().checked_add(patience.0),
+            WhenLocked::Replace => Instant::now().checked_add(REPLACE_PATIENCE),
+        };
+        let mut asked = None;
+        let not_begun = loop {
+            let owner = match Lock::take(self.state, &name) {
+                Ok(Taken::Now(lock, left)) => match self.hold(lock, left) {
+                    Ok(()) => break None,
+                    Err(error) => break Some(NotBegun(RunState::Skipped, 8, error)),
+                },
+                Ok(Taken::Above) => break None,
+                Ok(Taken::ByOther(owner)) => owner,
+                Err(error) => break Some(NotBegun(RunState::Skipped, 8, error)),
+            };
+            let holder = holder(owner.as_ref());
+            if until.is_some_and(|until| Instant::now() >= until) {
+                break Some(NotBegun(RunState::Skipped, 6, locked(&name, &holder, owner.as_ref(), when)));
+            }
+            if owner.is_some() && owner != asked {
+                if let Err(error) = self.ask_for(&name, &holder, owner.as_ref(), when, watch) {
+                    break Some(NotBegun(RunState::Skipped, 6, error));
+                }
+                asked = owner;
+            }
+            match self.messages.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Cancel(exit_code)) => {
+                    let error = Error::new(Kind::Cancelled, format!("cancelled while it waited for `{name}`"));
+                    break Some(NotBegun(RunState::Cancelled, exit_code, error));
+                }
+                _ => break Some(NotBegun(RunState::Interrupted, 8, Error::new(Kind::Bug, "the worker ended before it got its work"))),
+            }
+        };
+        // The limit on time is for the work, not for the wait before it.
+        self.deadline = self.request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
+        not_begun
+    }
+
+    /// Says what is waited for, and asks a run that is to be replaced to stop.
+    fn ask_for(
+        &mut self,
+        name: &str,
+        holder: &str,
+        owner: Option<&Owner>,
+        when: WhenLocked,
+        watch: &mut dyn FnMut(&Run, &Event),
+    ) -> Result<()> {
+        let text = if when == WhenLocked::Replace {
+            format!("replaces {holder}, which holds `{name}` and cleans up first")
+        } else {
+            format!("waits for `{name}`, held by {holder}")
+        };
+        self.event(EventKind::Log { step: String::new(), text }, watch)?;
+        let Some(owner) = owner.filter(|_| when == WhenLocked::Replace) else { return Ok(()) };
+        hang_up(owner.supervisor).map_err(|error| {
+            Error::because(Kind::NotStarted, format_args!("{holder} holds `{name}` and can not be replaced"), &error)
+                .hint(format!("it was started by {}", owner.by))
+        })
+    }
+
+    /// The run holds its lock from here on.
+    fn hold(&mut self, mut lock: Lock, left: Option<Owner>) -> Result<()> {
+        lock.belongs_to(&self.run, self.worker.0.id(), now())?;
+        self.lock = Some(lock);
+        self.left = left;
+        Ok(())
+    }
+
+    /// What a run that was cut off left is for a person to look at, and this one begins with it.
+    fn tell_who_left(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        // A run that goes on left it itself.
+        let Some(Owner { lock, run, runbook, .. }) = self.left.take().filter(|left| left.run != self.run.run) else { return Ok(()) };
+        let text = format!("`{lock}` was left by {runbook} #{run}, which was cut off: see `runbook report {run}`");
+        self.event(EventKind::Log { step: String::new(), text }, watch)
     }
 
     fn send_job(&mut self) -> Result<()> {
@@ -804,15 +920,14 @@ impl<'a> Supervisor<'a> {
     }
 
     fn kill(&mut self) {
-        // It may have ended by itself in between.
-        let _ = self.worker.0.kill();
+        self.worker.kill();
     }
 
     /// Leaves nothing of the worker: no process, no file with a secret.
     fn finish_worker(&mut self) -> Option<ExitStatus> {
         self.input = None;
         let status = self.reap();
-        kill_descendants(std::process::id());
+        end_orphans();
         // A worker that was killed could not remove them.
         let _ = std::fs::remove_dir_all(self.state.work(self.run.run).join(SECRET_FILES));
         self.state.drop_work(self.run.run);
@@ -902,6 +1017,30 @@ impl<'a> Supervisor<'a> {
     }
 }
 
+/// Why a run did not get its lock, and what can be done.
+fn locked(name: &str, holder: &str, owner: Option<&Owner>, when: WhenLocked) -> Error {
+    let error = Error::new(Kind::NotStarted, format!("`{name}` is held by {holder}")).target(name);
+    let Some(Owner { run, .. }) = owner else { return error };
+    match when {
+        WhenLocked::Fail => error.hint("wait for it: `--when-locked 'wait 10m'`, or `when_locked` in the header"),
+        WhenLocked::Wait(_) => error.hint(format!("see what it does: `runbook logs {run} -f`")),
+        WhenLocked::Replace => error.hint(format!("it still cleans up; at once: `runbook cancel {run} --now`")),
+    }
+}
+
+/// Who holds a lock, for people.
+fn holder(owner: Option<&Owner>) -> String {
+    owner.map_or_else(|| "a run that is just starting".to_owned(), |owner| owner.in_words(now()))
+}
+
+/// Takes the lock a run asks for, if it is free.
+fn take(state: &StateDir, request: &Request) -> Result<Taken> {
+    match &request.lock {
+        Some(wanted) => Lock::take(state, &wanted.name),
+        None => Ok(Taken::Above),
+    }
+}
+
 /// The lines that were logged outside of steps.
 fn said(state: &StateDir, number: u64) -> Result<HashMap<String, u32>> {
     let mut said = HashMap::new();
@@ -934,7 +1073,9 @@ impl Worker {
     pub fn start(binary: &Path) -> Result<Self> {
         use std::os::unix::process::CommandExt;
         // A subreaper inherits what a killed worker leaves behind; without it, process groups must do.
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        if !is_shared() {
+            let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        }
         Command::new(binary)
             .arg("__worker")
             .env_clear()
@@ -948,10 +1089,25 @@ impl Worker {
             .map_err(|error| Error::because(Kind::Bug, format_args!("the worker `{}` can not be started", binary.display()), &error))
     }
 
-    fn end(&mut self) {
+    fn kill(&mut self) {
+        // In another program its orphans could not be told from that program's children: they go before it.
+        if is_shared() && matches!(self.0.try_wait(), Ok(None)) {
+            kill_descendants(self.0.id());
+        }
         // It may have ended by itself in between.
         let _ = self.0.kill();
+    }
+
+    fn end(&mut self) {
+        self.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Ends what a worker left behind, which this process inherits.
+fn end_orphans() {
+    if !is_shared() {
+        kill_descendants(std::process::id());
     }
 }
 

@@ -330,6 +330,14 @@ pub const CODES: &[Code] = &[
         "allow: #{ http: [\"GET https://api.example.com @private\"] }",
     ),
     code(
+        "RB3003",
+        "a secret may not go there",
+        "The runbook may use the secret, and may reach that place, but was not granted both together. The hint has the entry for the header; a \
+         policy may narrow it further. A script can not catch this.",
+        "allow: #{ http: [\"POST https://*\"], secrets: #{ token: [\"http:https://billing.example/*\"] } }",
+        "allow: #{ http: [\"POST https://*\"], secrets: #{ token: [\"http:https://billing.example/*\", \"http:https://shop.example/*\"] } }",
+    ),
+    code(
         "RB3101",
         "functions call each other too deeply",
         "At most 64 calls may be open. A recursion without an end is the usual reason; use a loop.",

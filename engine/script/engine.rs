@@ -7,7 +7,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, Map, Module, OptimizationLevel, Scope
 
 use crate::error::Result;
 use crate::host::argument::WrittenOptions;
-use crate::host::{Ctx, HostModule, MODULES, Mode, OutOfTime, plan, value};
+use crate::host::{Ctx, HostModule, Mode, OutOfTime, modules, plan, value};
 use crate::model::EventKind;
 use crate::script::{Script, Sources, diagnose, language, resolver};
 
@@ -28,15 +28,15 @@ impl Language {
     /// The language of this binary.
     pub fn shared() -> &'static Self {
         static LANGUAGE: OnceLock<Language> = OnceLock::new();
-        LANGUAGE.get_or_init(|| Self::with(MODULES))
+        LANGUAGE.get_or_init(|| Self::with(modules()))
     }
 
-    /// The language with these host modules; for embedders who add their own.
-    pub fn with(modules: &[HostModule]) -> Self {
+    /// The language with these host modules.
+    fn with(modules: impl Iterator<Item = &'static HostModule>) -> Self {
         Self {
             standard: StandardPackage::new().as_shared_module(),
             globals: language::module().into(),
-            modules: modules.iter().map(|module| (module.name, (module.build)().into())).collect(),
+            modules: modules.map(|module| (module.name, (module.build)().into())).collect(),
         }
     }
 

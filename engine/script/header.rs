@@ -6,7 +6,7 @@ use rhai::{AST, Expr, FnCallExpr, Position, Stmt};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Place, Result};
-use crate::model::Header;
+use crate::model::{Header, ParamType, lock_name};
 use crate::words;
 
 /// The header and the place of each of its keys.
@@ -126,6 +126,15 @@ fn check(header: &Header, places: &BTreeMap<String, Place>) -> Result<()> {
         crate::host::permission::entries_of(known, &header.allow[section])
             .map_err(|error| Error { kind: Kind::Script, ..error }.at(at(&key)).code("RB1004"))?;
     }
+    if let Some(lock) = &header.lock {
+        // The system is chosen when it runs; a secret is no part of a name.
+        let declared = header.params.iter().filter(|(_, param)| param.kind != ParamType::Secret);
+        let params = declared.map(|(name, _)| (name.clone(), Value::from("x"))).collect();
+        if let Err(error) = lock_name(lock, "x", &params) {
+            let message = format!("`lock` in the header: {}", error.message);
+            return Err(Error { kind: Kind::Script, message, ..error }.at(at("lock")).code("RB1003"));
+        }
+    }
     for (name, param) in &header.params {
         if let Err(error) = crate::script::params::check_declaration(name, param) {
             return Err(Error { kind: Kind::Script, ..error }.at(at(&format!("params.{name}"))).code("RB1005"));
@@ -161,6 +170,13 @@ mod tests {
             ("runbook(#{ title: \"x\",\n  timeout: 5 });", "`timeout` in the header: invalid type: integer `5`, expected a string", 2, 3),
             ("runbook(#{ title: 1 + 1 });", "`title` in the header is not a literal value", 1, 21),
             ("runbook(#{ allow: #{ dokcer: [] } });", "unknown permission section `dokcer`", 1, 22),
+            ("runbook(#{ title: \"x\", lock: \"a:${sytem}\" });", "`lock` in the header: unknown placeholder `${sytem}`", 1, 24),
+            (
+                "runbook(#{ lock: \"a\", when_locked: \"wait\" });",
+                "`when_locked` in the header: found `wait`, expected `fail`, `wait 10m` or `replace`",
+                1,
+                23,
+            ),
             ("let x = 1;", "there is no header", 1, 1),
             ("runbook(\"x\");", "the header takes one literal map", 1, 1),
             ("runbook(#{ params: #{ a: #{ typ: \"int\" } } });", "unknown key `typ` in the header", 1, 29),

@@ -7,7 +7,7 @@ use rhai::{Engine, FnAccess, FuncInfo};
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Function, FunctionKind, MODULES, Need, NeedObject};
+use crate::host::{self, Function, FunctionKind, Need, NeedObject};
 use crate::script::{Language, STDLIB, compile, language};
 
 /// A namespace of functions.
@@ -95,8 +95,7 @@ impl FunctionEntry {
 pub fn reference() -> Vec<ModuleEntry> {
     let mut forms = collect(&Language::shared().bare());
     let mut modules = vec![the_language()];
-    let mut host: Vec<ModuleEntry> = MODULES
-        .iter()
+    let mut host: Vec<ModuleEntry> = host::modules()
         .map(|module| ModuleEntry {
             // The namespace is its name; a second module of the same name would hide the first.
             name: module.name.to_owned(),

@@ -63,6 +63,20 @@ fn with_each_store(test: impl Fn(&dyn Store)) {
 }
 
 #[test]
+fn a_queued_run_is_running_from_its_start_on() {
+    with_each_store(|store| {
+        let new = Run { status: RunState::Queued, ..run("backup") };
+        store.create(&new, &[], US).unwrap();
+        let states = || (store.run(new.id).unwrap().status, store.list(&Filter::default()).unwrap()[0].status);
+        assert_eq!(states(), (RunState::Queued, RunState::Queued));
+        store.append(new.id, &[at(1, EventKind::Started)]).unwrap();
+        assert_eq!(states(), (RunState::Running, RunState::Running));
+        store.append(new.id, &[at(2, ended(RunState::Skipped))]).unwrap();
+        assert_eq!(states(), (RunState::Skipped, RunState::Skipped));
+    });
+}
+
+#[test]
 fn a_run_is_what_its_events_tell() {
     with_each_store(|store| {
         let new = run("backup");

@@ -441,8 +441,8 @@ fn a_changed_copy_is_not_good() {
     let kept = kept();
     let state = StateDir::open(kept.directory.path()).unwrap();
     state.keep(1, "report.txt", b"all is well").unwrap();
-    std::fs::create_dir(state.secrets()).unwrap();
-    std::fs::write(state.secrets().join("db"), "a long secret").unwrap();
+    std::fs::create_dir(state.root().join("secrets")).unwrap();
+    std::fs::write(state.root().join("secrets").join("db"), "a long secret").unwrap();
     let copy = kept.directory.path().join("copy");
     let (backup, seen) = back_up(&state, &kept.open(), &copy).unwrap();
     assert!(!copy.join("secrets").exists());

@@ -16,6 +16,7 @@ mod memory;
 mod plans;
 mod retention;
 mod sqlite;
+mod vault;
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,7 @@ pub use memory::Memory;
 pub use plans::{Plans, find_plan};
 pub use retention::{Removed, Retention};
 pub use sqlite::{Damage, Examination, Health, Sqlite, Verdict, sqlite_version};
+pub use vault::{Keys, Vault, is_name, keep_keys};
 
 use audit::{AuditFilter, Entry};
 
@@ -392,11 +394,6 @@ impl StateDir {
     pub fn drop_work(&self, number: u64) {
         // What is left in it stays with the run.
         let _ = std::fs::remove_dir(self.work(number));
-    }
-
-    /// The directory of secrets that were set with `runbook secret set`.
-    pub fn secrets(&self) -> PathBuf {
-        self.root.join("secrets")
     }
 
     /// Keeps a file with a run, atomically.

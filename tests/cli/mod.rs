@@ -8,6 +8,7 @@ mod docs;
 mod doctor;
 mod explain;
 mod init;
+mod locks;
 mod log;
 mod new;
 mod run;

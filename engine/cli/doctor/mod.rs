@@ -17,6 +17,7 @@ use crate::config::{Problems, Project};
 use crate::error::Error;
 use crate::model::system::Manager;
 use crate::model::{Level, Size, System};
+use crate::run::lock::{Owner, owners};
 use crate::store::{Health, Sqlite, StateDir, Store, Tally, filesystem, sqlite_version};
 use crate::words;
 
@@ -162,7 +163,22 @@ fn state_findings(state: &StateDir) -> Vec<Finding> {
     });
     findings.extend(space(state.root()));
     findings.extend(store(state));
+    findings.extend(left_locks(state));
     findings
+}
+
+/// Runs that were cut off while they held a lock: nothing is held up, but somebody should look.
+fn left_locks(state: &StateDir) -> Vec<Finding> {
+    let owners = match owners(state) {
+        Ok(owners) => owners,
+        Err(error) => return vec![Finding::of("locks", &error)],
+    };
+    let left = owners.iter().filter(|owner| !owner.holds());
+    let tell = |owner: &Owner| {
+        let detail = format!("`{}` was left by {} #{}, which was cut off", owner.lock, owner.runbook, owner.run);
+        Finding::warning("locks", detail, format!("see how far it came: runbook report {}", owner.run))
+    };
+    left.map(tell).collect()
 }
 
 /// Everything the store can be asked about itself. It takes a while when it is large.

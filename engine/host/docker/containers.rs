@@ -159,7 +159,7 @@ impl Found {
     }
 
     /// Everything a grant may name it by beside its full name.
-    fn aliases(&self, system: &System) -> Vec<String> {
+    pub(super) fn aliases(&self, system: &System) -> Vec<String> {
         let mut aliases: Vec<String> = self.labels.iter().map(|(key, value)| format!("label:{key}={value}")).collect();
         if self.is_of(system) && !self.service.is_empty() {
             aliases.push(self.service.clone());

@@ -26,7 +26,7 @@ pub(in crate::host) use logs::{Line, LogOptions};
 pub(in crate::host) use stats::{Stats, StatsOptions};
 
 use crate::error::{Error, Kind};
-use crate::host::{Call, Function, HostModule, RhaiResultOf, SecretText, argument, type_in_words};
+use crate::host::{Access, Call, Function, HostModule, RhaiResultOf, SecretText, argument, type_in_words};
 use crate::model::Effect;
 
 /// The module `docker`.
@@ -355,10 +355,12 @@ fn run_exec(call: &Call<'_>, name: &str, argv: &Array, options: Map) -> RhaiResu
     let argv = words(call, argv).map_err(|error| call.fail(error))?;
     let env: Result<Vec<String>, Error> = options.env.iter().map(|(name, value)| variable(call, name, value)).collect();
     let env = env.map_err(|error| call.fail(error))?;
-    let stdin = options.stdin.as_ref().map(|text| call.open(text)).transpose()?;
-    let command = exec::Command::new(argv, &options, env, stdin).map_err(|error| call.fail(error))?;
     let found = call.wait(docker.resolve("exec", name))?;
     let container = exec::first_running(name, &found).map_err(|error| call.fail(error))?;
+    let aliases = container.aliases(call.ctx().system());
+    let sink = [Access::named("docker", "exec", &container.name, &aliases)];
+    let stdin = options.stdin.as_ref().map(|text| call.open(text, &sink)).transpose()?;
+    let command = exec::Command::new(argv, &options, env, stdin).map_err(|error| call.fail(error))?;
     let effect = Effect::new("docker::exec", &container.name, format!("run `{}` in container `{}`", command.in_words(), container.name));
     let output = call.effect(effect, exec::Output::default(), docker.exec(container, command))?;
     call.answer(&output)

@@ -18,7 +18,7 @@ use rhai::plugin::*;
 
 use crate::error::{Error, Kind, Result};
 
-use crate::host::{Call, Function, HostModule, RhaiResultOf, SecretText, argument, type_in_words};
+use crate::host::{Access, Call, Function, HostModule, RhaiResultOf, SecretText, argument, type_in_words};
 use client::{Pipeline, RunOptions, Stage};
 use program::Program;
 
@@ -149,11 +149,11 @@ fn prepared(call: &Call<'_>, stages: &[Array], options: &RunOptions) -> RhaiResu
     let mut secret_files = BTreeMap::new();
     for (name, content) in &options.secret_files {
         environment::admit(name, "").map_err(|error| call.fail(error))?;
-        let parts: RhaiResultOf<Vec<String>> = content.parts().iter().map(|part| call.open(part)).collect();
+        let parts: RhaiResultOf<Vec<String>> = content.parts().iter().map(|part| open(call, part, &stages)).collect();
         secret_files.insert(name.clone(), parts?.concat());
     }
     let private = call.ctx().run().directory.join(SECRET_FILES);
-    let stdin = options.stdin.as_ref().map(|text| call.open(text)).transpose()?;
+    let stdin = options.stdin.as_ref().map(|text| open(call, text, &stages)).transpose()?;
     let cwd = match &options.cwd {
         Some(path) if !path.starts_with('/') => {
             return Err(call.fail(Error::new(Kind::Invalid, format!("option `cwd`: `{path}` is not absolute"))));
@@ -164,6 +164,15 @@ fn prepared(call: &Call<'_>, stages: &[Array], options: &RunOptions) -> RhaiResu
     let (timeout, max_output, ok_codes) = options.limits();
     let sandbox = call.ctx().sandbox().cloned();
     Ok(Pipeline { stages, stdin, cwd, env, secret_files, private, timeout, max_output, ok_codes, sandbox })
+}
+
+/// A text for a pipeline, as far as each of its programs may have it.
+fn open(call: &Call<'_>, text: &SecretText, stages: &[Stage]) -> RhaiResultOf<String> {
+    let mut opened = String::new();
+    for stage in stages {
+        opened = call.open(text, &stage.program.names().map(Access::program))?;
+    }
+    Ok(opened)
 }
 
 fn stage(call: &Call<'_>, argv: &[Dynamic]) -> Result<Stage> {

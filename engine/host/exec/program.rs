@@ -26,6 +26,11 @@ pub(super) struct Program {
 }
 
 impl Program {
+    /// Everything a grant may name it by: what people call it, and what that is today.
+    pub(super) fn names(&self) -> [&Path; 2] {
+        [&self.path, &self.real]
+    }
+
     /// Finds a program and asks whether it may be started.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::options::type_in_words;
-use crate::host::{Call, Function, HostModule, Mode, RhaiResultOf, Secret, SecretText};
+use crate::host::{Access, Call, Function, HostModule, Mode, RhaiResultOf, Secret, SecretText};
 use crate::model::Effect;
 use place::Place;
 use work::{Waited, blocking};
@@ -268,7 +268,7 @@ mod api {
         let place = place_of(&call, "write", path)?;
         let options: write::WriteOptions = call.options(options)?;
         let backup = options.backup.as_deref().map(|path| place_of(&call, "write", path)).transpose()?;
-        let content = content(&call, &text)?;
+        let content = content(&call, path, &text)?;
         let effect = Effect::new("fs::write", path, format!("write {path}"));
         let bare = effect.clone();
         change(
@@ -507,9 +507,10 @@ where
 }
 
 /// What a script wants in a file; a secret is opened here, towards the file only.
-fn content(call: &Call<'_>, given: &Dynamic) -> RhaiResultOf<write::Content> {
+fn content(call: &Call<'_>, path: &str, given: &Dynamic) -> RhaiResultOf<write::Content> {
     if let Some(secret) = given.read_lock::<Secret>() {
-        let value = call.open(&SecretText::Secret(secret.name().to_owned()))?;
+        let path = place::normal(path).map_err(|error| call.fail(error))?;
+        let value = call.open(&SecretText::Secret(secret.name().to_owned()), &[Access::path("write", &path)])?;
         return Ok(write::Content { bytes: value.into_bytes(), is_secret: true });
     }
     if let Ok(bytes) = given.as_blob_ref() {

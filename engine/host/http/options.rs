@@ -42,19 +42,20 @@ impl Options {
     /// The request; opens the secrets in it.
     pub(super) fn request(self, call: &Call<'_>, method: Method, url: Url) -> RhaiResultOf<Request> {
         let fail = |error| call.fail(error);
+        let opener = Opener { call, url: &url.clone(), connect: self.connect.as_deref().map(|text| connect(call, text)).transpose()? };
         let mut request = Request::new(method, url);
         for (name, value) in &self.headers {
-            request.header(name, &call.open(value)?).map_err(fail)?;
+            request.header(name, &opener.open(value)?).map_err(fail)?;
         }
         if let Some(token) = &self.bearer {
-            request.header("authorization", &format!("Bearer {}", call.open(token)?)).map_err(fail)?;
+            request.header("authorization", &format!("Bearer {}", opener.open(token)?)).map_err(fail)?;
         }
         if let Some(user) = &self.user {
-            let password = self.password.as_ref().map(|password| call.open(password)).transpose()?.unwrap_or_default();
+            let password = self.password.as_ref().map(|password| opener.open(password)).transpose()?.unwrap_or_default();
             request.basic(user, &password).map_err(fail)?;
         }
-        self.content(call, &mut request)?;
-        request.connect = self.connect.as_deref().map(|text| connect(call, text)).transpose()?;
+        self.content(&opener, &mut request)?;
+        request.connect = opener.connect;
         request.trust = self.trust(call)?;
         request.timeout = self.timeout.map_or(request.timeout, |timeout| timeout.0);
         request.connect_timeout = self.connect_timeout.map_or(request.connect_timeout, |timeout| timeout.0);
@@ -65,19 +66,23 @@ impl Options {
         Ok(request)
     }
 
-    fn content(&self, call: &Call<'_>, request: &mut Request) -> RhaiResultOf<()> {
+    fn content(&self, opener: &Opener<'_>, request: &mut Request) -> RhaiResultOf<()> {
         match (&self.body, &self.json, &self.form) {
             (None, None, None) => {}
-            (Some(text), None, None) => request.content("text/plain; charset=utf-8", call.open(text)?),
-            (None, Some(value), None) => request.content("application/json", opened(call, value)?.to_string()),
+            (Some(text), None, None) => request.content("text/plain; charset=utf-8", opener.open(text)?),
+            (None, Some(value), None) => request.content("application/json", opener.opened(value)?.to_string()),
             (None, None, Some(form)) => {
                 let mut text = url::form_urlencoded::Serializer::new(String::new());
                 for (name, value) in form {
-                    text.append_pair(name, &call.open(value)?);
+                    text.append_pair(name, &opener.open(value)?);
                 }
                 request.content("application/x-www-form-urlencoded", text.finish());
             }
-            _ => return Err(call.fail(Error::new(Kind::Invalid, "there are several bodies, expected one of `body`, `json` and `form`"))),
+            _ => {
+                return Err(opener
+                    .call
+                    .fail(Error::new(Kind::Invalid, "there are several bodies, expected one of `body`, `json` and `form`")));
+            }
         }
         Ok(())
     }
@@ -103,18 +108,34 @@ fn connect(call: &Call<'_>, text: &str) -> RhaiResultOf<(Peer, crate::host::perm
     Ok((peer, grant))
 }
 
-/// The value with every secret in it opened.
-fn opened(call: &Call<'_>, value: &Value) -> RhaiResultOf<Value> {
-    Ok(match value {
-        Value::String(_) => match serde_json::from_value::<SecretText>(value.clone()) {
-            Ok(text) => Value::String(call.open(&text)?),
-            Err(error) => return Err(call.fail(Error::because(Kind::Invalid, "a secret in `json` can not be read", &error))),
-        },
-        Value::Array(list) => list.iter().map(|item| opened(call, item)).collect::<RhaiResultOf<_>>()?,
-        Value::Object(map) => {
-            let opened = map.iter().map(|(key, item)| Ok((key.clone(), opened(call, item)?)));
-            Value::Object(opened.collect::<RhaiResultOf<_>>()?)
+/// What opens the secrets of a request: they go to its address, and to where it connects instead.
+struct Opener<'a> {
+    call: &'a Call<'a>,
+    url: &'a Url,
+    connect: Option<(Peer, crate::host::permission::Grant)>,
+}
+
+impl Opener<'_> {
+    fn open(&self, text: &SecretText) -> RhaiResultOf<String> {
+        if let Some((peer, _)) = &self.connect {
+            self.call.open(text, &[Access::host("connect", &peer.host, peer.port)])?;
         }
-        other => other.clone(),
-    })
+        self.call.open(text, &[Access::url("POST", self.url)])
+    }
+
+    /// The value with every secret in it opened.
+    fn opened(&self, value: &Value) -> RhaiResultOf<Value> {
+        Ok(match value {
+            Value::String(_) => match serde_json::from_value::<SecretText>(value.clone()) {
+                Ok(text) => Value::String(self.open(&text)?),
+                Err(error) => return Err(self.call.fail(Error::because(Kind::Invalid, "a secret in `json` can not be read", &error))),
+            },
+            Value::Array(list) => list.iter().map(|item| self.opened(item)).collect::<RhaiResultOf<_>>()?,
+            Value::Object(map) => {
+                let opened = map.iter().map(|(key, item)| Ok((key.clone(), self.opened(item)?)));
+                Value::Object(opened.collect::<RhaiResultOf<_>>()?)
+            }
+            other => other.clone(),
+        })
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::error::Result;
-use crate::host::permission::{ObjectKind, entries_of, pattern, section};
+use crate::host::permission::{ObjectKind, entries_of, pattern, section, without_sink};
 
 /// One entry of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Asked {
             let known = section(name)?;
             for (key, entry) in apart(&format!("allow.{name}"), entries) {
                 for (verb, object) in entries_of(known, &entry)? {
-                    all.push(AskedEntry { section: name.clone(), verb, object, key: key.clone() });
+                    all.push(AskedEntry { section: name.clone(), verb, object: without_sink(&object).to_owned(), key: key.clone() });
                 }
             }
         }

@@ -30,6 +30,7 @@ pub(crate) use network::without_secrets;
 pub use words::in_words;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::sections;
 use crate::model::System;
 use crate::words::list;
 
@@ -86,8 +87,8 @@ const LABEL: &str = "label:";
 ///
 /// `invalid`, with the section that was probably meant.
 pub fn section(name: &str) -> Result<&'static Section> {
-    SECTIONS.iter().find(|section| section.name == name).ok_or_else(|| {
-        Error::new(Kind::Invalid, format!("unknown permission section `{name}`")).suggest(name, SECTIONS.iter().map(|section| section.name))
+    sections().find(|section| section.name == name).ok_or_else(|| {
+        Error::new(Kind::Invalid, format!("unknown permission section `{name}`")).suggest(name, sections().map(|section| section.name))
     })
 }
 
@@ -121,6 +122,9 @@ pub struct Grant {
     /// The networks a name may resolve to beyond public ones.
     #[serde(default, skip_serializing_if = "Networks::is_empty")]
     pub networks: Networks,
+    /// The only place a secret may go to; anywhere the run may reach when absent. Its verb says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<Box<Self>>,
 }
 
 /// What a host function is about to touch, resolved.
@@ -202,7 +206,14 @@ impl Grant {
     /// Whether this denial is of the access: of its verb, or of one that its verb includes.
     fn denies(&self, access: &Access<'_>) -> bool {
         let Ok(section) = section(&self.section) else { return false };
-        self.section == access.section && section.implies(access.verb, &self.verb) && self.is_about(access)
+        // What is denied towards one place is denied when it would go there.
+        self.sink.is_none() && self.section == access.section && section.implies(access.verb, &self.verb) && self.is_about(access)
+    }
+
+    /// Whether a secret may go there by this grant.
+    fn is_towards(&self, sink: &[Access<'_>]) -> bool {
+        let is_it = |granted: &Self| sink.iter().any(|access| granted.section == access.section && granted.is_about(access));
+        self.sink.as_ref().is_none_or(|granted| is_it(granted))
     }
 
     fn is_about(&self, access: &Access<'_>) -> bool {
@@ -274,6 +285,33 @@ impl Permissions {
             return Err(denied(" by the policy").hint("see `[policy.allow]` in runbook.toml"));
         }
         Ok(grant)
+    }
+
+    /// Decides whether a secret may be opened for a sink: the database, address, container or program it
+    /// goes to, by all its names, any of which may be granted.
+    ///
+    /// # Errors
+    ///
+    /// `denied`, naming the grant that is missing.
+    pub fn check_secret(&self, name: &str, sink: &[Access<'_>]) -> Result<()> {
+        let access = Access::word("secrets", "use", name);
+        self.check(&access)?;
+        let goes_there = |grant: &Grant| grant.covers(&access) && grant.is_towards(sink);
+        let there = sink.first().map(|sink| format!("{}:{}", sink.section, sink.object_in_words())).unwrap_or_default();
+        let denied =
+            |why: &str| Error::new(Kind::Denied, format!("secret `{name}` may not go to `{there}`{why}")).target(name).code("RB3003");
+        if !self.allow.iter().any(goes_there) {
+            return Err(
+                denied("").hint(format!("the header would have to ask for it: allow: #{{ secrets: #{{ {name}: [\"{there}\"] }} }}"))
+            );
+        }
+        if self.deny.iter().any(|grant| grant.sink.is_some() && goes_there(grant)) {
+            return Err(denied(" by the policy").hint("see `[policy.deny]` in runbook.toml"));
+        }
+        if self.cap.as_ref().is_some_and(|cap| !cap.iter().any(goes_there)) {
+            return Err(denied(" by the policy").hint("see `[policy.allow]` in runbook.toml"));
+        }
+        Ok(())
     }
 
     /// Decides whether a connection to this address is covered by the grant for its name.
@@ -390,12 +428,45 @@ fn grants(allow: &BTreeMap<String, Value>, system: &System) -> Result<Vec<Grant>
     for (name, entries) in allow {
         let section = section(name)?;
         for (verb, text) in entries_of(section, entries)? {
-            for (object, networks) in expand::expand(section, &text, system)? {
-                grants.push(grant(section, &verb, &object, networks)?);
+            let (text, sinks) = match text.split_once(TOWARDS) {
+                Some((secret, sink)) if section.name == "secrets" => (secret, sinks(sink, system)?),
+                _ => (text.as_str(), vec![None]),
+            };
+            for (object, networks) in expand::expand(section, text, system)? {
+                for sink in &sinks {
+                    grants.push(Grant { sink: sink.clone(), ..grant(section, &verb, &object, networks.clone())? });
+                }
             }
         }
     }
     Ok(grants)
+}
+
+/// What stands between a secret and its sink, where both are one text; no name of a secret holds it.
+const TOWARDS: &str = " -> ";
+
+/// The sections whose functions open secrets.
+const SINKS: [&str; 7] = ["sql", "redis", "http", "net", "docker", "exec", "fs"];
+
+/// What a sink as it is written, `sql:main`, stands for in this system.
+fn sinks(text: &str, system: &System) -> Result<Vec<Option<Box<Grant>>>> {
+    let (section, object) = sink(text)?;
+    let sink = |(object, networks): (String, Networks)| grant(section, "", &object, networks).map(|grant| Some(Box::new(grant)));
+    expand::expand(section, object, system)?.into_iter().map(sink).collect()
+}
+
+fn sink(text: &str) -> Result<(&'static Section, &str)> {
+    let known = text.split_once(':').filter(|(name, _)| SINKS.contains(name));
+    let (name, object) = known.ok_or_else(|| {
+        Error::new(Kind::Invalid, format!("allow.secrets: `{text}` is no place a secret can go to"))
+            .hint("write `sql:NAME`, `redis:NAME`, `http:URL`, `docker:CONTAINER`, `exec:PROGRAM` or `fs:PATH`")
+    })?;
+    Ok((section(name)?, object))
+}
+
+/// The secret of an entry, without where it may go.
+pub(super) fn without_sink(entry: &str) -> &str {
+    entry.split_once(TOWARDS).map_or(entry, |(secret, _)| secret)
 }
 
 /// The verb and object of each entry; placeholders not yet expanded.
@@ -410,6 +481,18 @@ pub fn entries_of(section: &'static Section, entries: &Value) -> Result<Vec<(Str
         Value::Object(map) => {
             let mut all = Vec::new();
             for (verb, objects) in map {
+                if section.name == "secrets" && verb != "use" {
+                    let sinks: Vec<String> = match objects {
+                        Value::String(sink) => vec![sink.clone()],
+                        Value::Array(list) => list.iter().map(text_of).collect::<Result<_>>()?,
+                        other => return Err(Error::new(Kind::Invalid, format!("allow.secrets.{verb}: `{other}` is not a list of texts"))),
+                    };
+                    for text in sinks {
+                        sink(&text)?;
+                        all.push(("use".to_owned(), format!("{verb}{TOWARDS}{text}")));
+                    }
+                    continue;
+                }
                 if !section.verbs.contains(&verb.as_str()) {
                     return Err(unknown_verb(section, verb));
                 }
@@ -453,7 +536,7 @@ fn unknown_verb(section: &Section, verb: &str) -> Error {
 
 fn grant(section: &Section, verb: &str, object: &str, networks: Networks) -> Result<Grant> {
     pattern::validate(section, object)?;
-    let mut grant = Grant { section: section.name.to_owned(), verb: verb.to_owned(), object: object.to_owned(), networks };
+    let mut grant = Grant { section: section.name.to_owned(), verb: verb.to_owned(), object: object.to_owned(), networks, sink: None };
     if let Some((object, written)) = object.rsplit_once(" @") {
         grant.networks = grant.networks.and(written)?;
         grant.object = object.to_owned();
@@ -589,6 +672,31 @@ mod tests {
             assert!(!check(entry, host, "127.0.0.1"), "{entry} {host}");
         }
         assert!(!check("http://localhost", "localhost", "10.0.0.1"));
+    }
+
+    #[test]
+    fn a_secret_goes_where_it_may_and_nowhere_else() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let asked = permissions(json!({
+            "http": ["*"], "sql": ["*"],
+            "secrets": { "api": ["http:https://api.test/v1/*", "sql:main"], "use": ["free"] },
+        }));
+        let may = |permissions: &Permissions, name: &str, sink: Access<'_>| permissions.check_secret(name, &[sink]).is_ok();
+        let (good, bad) = (url("https://api.test/v1/x"), url("https://evil.test/v1/x"));
+        assert!(may(&asked, "api", Access::url("POST", &good)) && may(&asked, "api", Access::word("sql", "write", "main")));
+        assert!(!may(&asked, "api", Access::url("POST", &bad)) && !may(&asked, "api", Access::word("sql", "read", "other")));
+        assert!(!may(&asked, "api", Access::word("redis", "read", "main")));
+        assert!(may(&asked, "free", Access::url("POST", &bad)) && !may(&asked, "other", Access::url("POST", &good)));
+        let policy = |text: Value| serde_json::from_value::<BTreeMap<String, Value>>(text).unwrap();
+        let cap = policy(json!({ "secrets": { "free": ["sql:main"], "use": ["api"] } }));
+        let capped = asked.clone().capped(Some(&cap), &BTreeMap::new(), &System::default()).unwrap();
+        assert!(may(&capped, "free", Access::word("sql", "read", "main")) && !may(&capped, "free", Access::url("POST", &bad)));
+        let denied = asked.capped(None, &policy(json!({ "secrets": { "free": ["http:*"] } })), &System::default()).unwrap();
+        assert!(may(&denied, "free", Access::word("sql", "read", "main")) && !may(&denied, "free", Access::url("POST", &bad)));
+        let error = denied.check_secret("api", &[Access::url("GET", &bad)]).unwrap_err();
+        assert_eq!(error.message, "secret `api` may not go to `http:https://evil.test/v1/x`");
+        let wrong = Permissions::read(&policy(json!({ "secrets": { "api": ["mail:maya"] } })), &System::default()).unwrap_err();
+        assert_eq!(wrong.message, "allow.secrets: `mail:maya` is no place a secret can go to");
     }
 
     #[test]

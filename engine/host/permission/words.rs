@@ -48,7 +48,10 @@ pub fn in_words(grant: &Grant) -> String {
         ("fs", verb) => format!("{verb} {object}"),
         ("exec", "host") => format!("start {object} outside of the sandbox"),
         ("exec", _) => format!("start {object}"),
-        ("secrets", _) => format!("use secret {object}"),
+        ("secrets", _) => match &grant.sink {
+            Some(sink) => format!("use secret {object} for {} {}", sink.section, sink.object),
+            None => format!("use secret {object} wherever it may go"),
+        },
         ("store", "read") => format!("read its own notes {object}"),
         ("store", _) => format!("keep notes {object}"),
         ("notify", _) => format!("send to {object}"),
@@ -72,7 +75,7 @@ mod tests {
     use crate::host::permission::Networks;
 
     fn words(section: &str, verb: &str, object: &str) -> String {
-        in_words(&Grant { section: section.into(), verb: verb.into(), object: object.into(), networks: Networks::default() })
+        in_words(&Grant { section: section.into(), verb: verb.into(), object: object.into(), networks: Networks::default(), sink: None })
     }
 
     #[test]

@@ -314,7 +314,7 @@ fn read(native: &NativeCallContext<'_>, cache: &str, words: &[Dynamic], options:
     let call = Call::new(native, "redis::read")?;
     let server = server(&call, "read", cache)?;
     let options: WaitOptions = call.options(options)?;
-    let words = opened(&call, words)?;
+    let words = opened(&call, cache, words)?;
     command::must_read(&words).map_err(|error| call.fail(error.target(cache)))?;
     let answer = call.wait(client::read(&server, &words, &options))?;
     call.value(&answer)
@@ -324,7 +324,7 @@ fn set(native: &NativeCallContext<'_>, cache: &str, key: &str, value: &Dynamic, 
     let call = Call::new(native, "redis::set")?;
     let server = server(&call, "write", cache)?;
     let options: SetOptions = call.options(options)?;
-    let mut words = vec!["SET".to_owned(), key.to_owned(), word(&call, value)?];
+    let mut words = vec!["SET".to_owned(), key.to_owned(), word(&call, cache, value)?];
     let stay = match options.ttl {
         Some(ttl) => {
             words.extend(["PX".to_owned(), ttl.0.as_millis().to_string()]);
@@ -339,7 +339,7 @@ fn set(native: &NativeCallContext<'_>, cache: &str, key: &str, value: &Dynamic, 
 fn del(native: &NativeCallContext<'_>, cache: &str, keys: &[Dynamic]) -> RhaiResultOf<Dynamic> {
     let call = Call::new(native, "redis::del")?;
     let server = server(&call, "write", cache)?;
-    let keys = opened(&call, keys)?;
+    let keys = opened(&call, cache, keys)?;
     if keys.is_empty() {
         return Ok(0_i64.into());
     }
@@ -356,21 +356,21 @@ fn send(native: &NativeCallContext<'_>, cache: &str, words: &[Dynamic], options:
     let options: WaitOptions = call.options(options)?;
     // Secrets show as `***` here.
     let shown: Vec<String> = words.iter().map(ToString::to_string).collect();
-    let words = opened(&call, words)?;
+    let words = opened(&call, cache, words)?;
     command::must_be_allowed(&words).map_err(|error| call.fail(error.target(cache)))?;
     let effect = Effect::new("redis::command", cache, format!("{cache}: {}", shown.join(" ")));
     let answer = call.effect(effect, serde_json::Value::Null, client::change(&server, &words, &options))?;
     call.answer(&answer)
 }
 
-fn opened(call: &Call<'_>, words: &[Dynamic]) -> RhaiResultOf<Vec<String>> {
-    words.iter().map(|value| word(call, value)).collect()
+fn opened(call: &Call<'_>, cache: &str, words: &[Dynamic]) -> RhaiResultOf<Vec<String>> {
+    words.iter().map(|value| word(call, cache, value)).collect()
 }
 
 /// A word of a command: a text, a number, true, false, or a secret.
-fn word(call: &Call<'_>, value: &Dynamic) -> RhaiResultOf<String> {
+fn word(call: &Call<'_>, cache: &str, value: &Dynamic) -> RhaiResultOf<String> {
     if let Some(secret) = value.read_lock::<Secret>() {
-        return call.open(&SecretText::Secret(secret.name().to_owned()));
+        return call.open(&SecretText::Secret(secret.name().to_owned()), &[Access::word("redis", "write", cache)]);
     }
     if value.is_string() || value.is_int() || value.is_float() || value.is_bool() || value.is_char() {
         return Ok(value.to_string());

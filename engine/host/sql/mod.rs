@@ -389,7 +389,7 @@ fn read<T: Serialize>(
     let call = Call::new(native, function)?;
     let pool = pool(&call, "read", name)?;
     let options: ReadOptions = call.options(options)?;
-    let statement = Statement { sql: sql.to_string(), params: values(&call, &params)? };
+    let statement = Statement { sql: sql.to_string(), params: values(&call, name, &params)? };
     let shaped = call.wait(async { shape(client::read(&pool, &statement, &options).await?).map_err(|error| error.target(name)) })?;
     call.value(&shaped)
 }
@@ -398,7 +398,7 @@ fn execute(native: &NativeCallContext<'_>, name: &str, sql: ImmutableString, par
     let call = Call::new(native, "sql::execute")?;
     let pool = pool(&call, "write", name)?;
     let options: ChangeOptions = call.options(options)?;
-    let statement = Statement { sql: sql.to_string(), params: values(&call, &params)? };
+    let statement = Statement { sql: sql.to_string(), params: values(&call, name, &params)? };
     let effect = Effect::new("sql::execute", name, format!("{name}: {}", on_one_line(&sql)));
     let touched = call.effect(effect, None, async { client::execute(&pool, &statement, &options).await.map(Some) })?;
     call.answer(&touched)
@@ -408,7 +408,7 @@ fn transaction(native: &NativeCallContext<'_>, name: &str, statements: Array, op
     let call = Call::new(native, "sql::transaction")?;
     let pool = pool(&call, "write", name)?;
     let options: ChangeOptions = call.options(options)?;
-    let statements = statements.iter().map(|entry| written(&call, entry)).collect::<RhaiResultOf<Vec<_>>>()?;
+    let statements = statements.iter().map(|entry| written(&call, name, entry)).collect::<RhaiResultOf<Vec<_>>>()?;
     let summary: Vec<String> = statements.iter().map(|statement| on_one_line(&statement.sql)).collect();
     let remembers = call.ctx().mode() == Mode::Apply && call.wait(client::remembers(&pool))?;
     let effect = Effect::new("sql::transaction", name, format!("{name}: {}", summary.join("; "))).once(remembers);
@@ -422,7 +422,7 @@ fn transaction(native: &NativeCallContext<'_>, name: &str, statements: Array, op
 }
 
 /// A statement of a transaction: a text, or a list of a text and its parameters.
-fn written(call: &Call<'_>, entry: &Dynamic) -> RhaiResultOf<Statement> {
+fn written(call: &Call<'_>, name: &str, entry: &Dynamic) -> RhaiResultOf<Statement> {
     if let Ok(sql) = entry.clone().into_string() {
         return Ok(Statement { sql, params: Vec::new() });
     }
@@ -430,7 +430,7 @@ fn written(call: &Call<'_>, entry: &Dynamic) -> RhaiResultOf<Statement> {
     match &parts[..] {
         [sql, params @ ..] if sql.is_string() && params.len() <= 1 && params.iter().all(Dynamic::is_array) => {
             let params = params.first().and_then(|params| params.clone().into_array().ok()).unwrap_or_default();
-            Ok(Statement { sql: sql.to_string(), params: values(call, &params)? })
+            Ok(Statement { sql: sql.to_string(), params: values(call, name, &params)? })
         }
         _ => {
             let error = Error::new(Kind::Invalid, "a statement of a transaction is a text, or a list of a text and its parameters");
@@ -447,17 +447,17 @@ fn on_one_line(sql: &str) -> String {
     if text.chars().count() <= LENGTH { text } else { text.chars().take(LENGTH).chain(['…']).collect() }
 }
 
-fn values(call: &Call<'_>, params: &[Dynamic]) -> RhaiResultOf<Vec<Param>> {
-    params.iter().map(|param| value_of(call, param)).collect()
+fn values(call: &Call<'_>, name: &str, params: &[Dynamic]) -> RhaiResultOf<Vec<Param>> {
+    params.iter().map(|param| value_of(call, name, param)).collect()
 }
 
-fn value_of(call: &Call<'_>, param: &Dynamic) -> RhaiResultOf<Param> {
+fn value_of(call: &Call<'_>, name: &str, param: &Dynamic) -> RhaiResultOf<Param> {
     if let Some(secret) = param.read_lock::<Secret>() {
-        let opened = call.open(&SecretText::Secret(secret.name().to_owned()))?;
+        let opened = call.open(&SecretText::Secret(secret.name().to_owned()), &[Access::word("sql", "write", name)])?;
         return Ok(Param::Plain(opened.into()));
     }
     if let Ok(list) = param.as_array_ref() {
-        return values(call, &list).map(Param::List);
+        return values(call, name, &list).map(Param::List);
     }
     if let Ok(bytes) = param.as_blob_ref() {
         return Ok(Param::Bytes(bytes.clone()));

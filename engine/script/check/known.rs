@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use rhai::{FnNamespace, FuncInfo};
 
-use crate::host::{Function, MODULES};
+use crate::host::{self, Function};
 use crate::script::{Language, language};
 
 /// Functions the engine knows by name; no package registers them.
@@ -39,7 +39,7 @@ impl Known {
 
     fn collect() -> Self {
         let mut known =
-            Self { globals: BTreeMap::new(), modules: MODULES.iter().map(|module| (module.name.to_owned(), BTreeMap::new())).collect() };
+            Self { globals: BTreeMap::new(), modules: host::modules().map(|module| (module.name.to_owned(), BTreeMap::new())).collect() };
         for (module, name, arguments, form, is_global) in Language::shared().bare().collect_fn_metadata(None, signature, true) {
             if is_global {
                 add(known.globals.entry(name.clone()).or_default(), arguments, form);
@@ -85,7 +85,7 @@ pub(super) fn is_keyword(name: &str) -> bool {
 /// What a function declares of itself; those of the language have no module.
 pub(super) fn declared(module: Option<&str>, name: &str) -> Option<&'static Function> {
     let table = match module {
-        Some(module) => MODULES.iter().find(|known| known.name == module)?.functions,
+        Some(module) => host::modules().find(|known| known.name == module)?.functions,
         None => language::FUNCTIONS,
     };
     table.iter().find(|function| function.name == name)

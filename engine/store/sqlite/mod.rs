@@ -567,7 +567,7 @@ fn fold(connection: &Connection, number: i64) -> Result<Run> {
     let head = || -> rusqlite::Result<Result<Run>> {
         connection
             .prepare_cached(
-                "SELECT number, id, runbook, version, commit_id, system, params, trigger_by, actor, started FROM runs WHERE number = ?1",
+                "SELECT number, id, runbook, version, commit_id, system, params, trigger_by, actor, started, status FROM runs WHERE number = ?1",
             )?
             .query_row([number], |row| Ok(head(row)))
     };
@@ -601,7 +601,8 @@ fn head(row: &Row<'_>) -> Result<Run> {
         trigger: trigger(&row.get::<_, String>(7).map_err(column)?)?,
         by: row.get(8).map_err(column)?,
         started: timestamp(&row.get::<_, String>(9).map_err(column)?)?,
-        status: RunState::Running,
+        // Where it began; its events say where it stands.
+        status: if row.get::<_, String>(10).map_err(column)? == RunState::Queued.name() { RunState::Queued } else { RunState::Running },
         attempt: 1,
         exit_code: None,
         ended: None,
@@ -638,10 +639,24 @@ fn insert(transaction: &Transaction<'_>, number: i64, events: &[Event]) -> Resul
     for entry in events.iter().filter_map(|event| audit::of_event(event, number, &subject, &by)) {
         audit::append(transaction, &entry, Some(&stood))?;
     }
+    if events.iter().any(|event| matches!(event.kind, EventKind::Started)) {
+        begin(transaction, number)?;
+    }
     if events.iter().any(|event| matches!(event.kind, EventKind::Ended { .. } | EventKind::Asked(_) | EventKind::Answered { .. })) {
         conclude(transaction, number)?;
     }
     Ok(())
+}
+
+/// A run that waited for its turn runs.
+fn begin(transaction: &Transaction<'_>, number: i64) -> Result<()> {
+    let update = || -> rusqlite::Result<usize> {
+        transaction.prepare_cached("UPDATE runs SET status = 'running' WHERE number = ?1 AND status = 'queued'")?.execute([number])
+    };
+    match update().map_err(|error| failed(&error))? {
+        0 => Ok(()),
+        _ => reseal(transaction, number),
+    }
 }
 
 /// Seals the row of a run anew; for whoever changes a column of it.

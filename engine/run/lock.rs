@@ -1,0 +1,199 @@
+//! The locks of runs: one run holds a name, for all commands of a state directory.
+//!
+//! A lock is a lock of the kernel on a file: it is gone with the process that holds it, however that
+//! ends, and nothing the process starts inherits it. The file tells whose it is; one that names a process that is
+//! gone was left by a run that was cut off. The files stay: to remove one that another process is
+//! about to lock would give the name to both.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Kind, Result};
+use crate::model::{Run, Span, WhenLocked};
+use crate::run::process::{is_above_me, is_alive, me, of};
+use crate::store::{ProcessId, StateDir};
+
+/// The lock a run asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockRequest {
+    /// Its name, with nothing left to expand.
+    pub name: String,
+    /// What to do when another run holds it.
+    pub when: WhenLocked,
+}
+
+/// Who holds a lock, or held it last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The name of the lock.
+    pub lock: String,
+    /// The number of the run.
+    pub run: u64,
+    /// Its runbook.
+    pub runbook: String,
+    /// Who started it.
+    pub by: String,
+    /// Since when it holds it.
+    pub since: Timestamp,
+    /// The process that watches over it, and holds the lock.
+    pub supervisor: ProcessId,
+    /// The process that does its work.
+    worker: ProcessId,
+}
+
+impl Owner {
+    /// What holds it, as in `backup #12 since 3m`.
+    pub fn in_words(&self, now: Timestamp) -> String {
+        let seconds = u64::try_from(now.duration_since(self.since).as_secs()).unwrap_or(0);
+        format!("{} #{} since {}", self.runbook, self.run, Span::secs(seconds))
+    }
+
+    /// Whether it still holds the lock; otherwise its run was cut off.
+    pub fn holds(&self) -> bool {
+        is_alive(self.supervisor)
+    }
+}
+
+/// A lock that is held. It is given up when this is dropped, and by the kernel when the process ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    name: String,
+    file: File,
+}
+
+/// What became of an attempt to take a lock.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// It is held now. Whoever held it before and was cut off is named.
+    Now(Lock, Option<Owner>),
+    /// The run is part of one that holds it.
+    Above,
+    /// Another run holds it; who, unless it is only just starting.
+    ByOther(Option<Owner>),
+}
+
+impl Lock {
+    pub(super) fn take(state: &StateDir, name: &str) -> Result<Taken> {
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        let path = path(state, name);
+        let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("the lock `{name}`"), error);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory(state)).map_err(|error| failed(&error))?;
+        // Closed by `exec`, so that nothing the process starts keeps the lock after its end.
+        let open = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = open.map_err(|error| failed(&error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                let left = owner(&path);
+                file.set_len(0).map_err(|error| failed(&error))?;
+                Ok(Taken::Now(Self { name: name.to_owned(), file }, left))
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(match owner(&path) {
+                Some(owner) if is_above_me(owner.worker) => Taken::Above,
+                owner => Taken::ByOther(owner),
+            }),
+            Err(error) => Err(failed(&error.into())),
+        }
+    }
+
+    /// Writes down whose it is.
+    pub(super) fn belongs_to(&mut self, run: &Run, worker: u32, since: Timestamp) -> Result<()> {
+        let name = &self.name;
+        let owner = Owner {
+            lock: name.clone(),
+            run: run.run,
+            runbook: run.runbook.clone(),
+            by: run.by.clone(),
+            since,
+            supervisor: me(),
+            worker: of(worker),
+        };
+        let failed = |error: std::io::Error| Error::because(Kind::Store, format_args!("the lock `{name}`"), &error);
+        let text = serde_json::to_string(&owner).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
+        self.file.write_all(text.as_bytes()).map_err(failed)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A name that stays is told as that of a run that was cut off, and holds nobody up.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Every lock that is held, and every one that was left by a run that was cut off.
+///
+/// # Errors
+///
+/// `store`, when they can not be listed.
+pub fn owners(state: &StateDir) -> Result<Vec<Owner>> {
+    let entries = match std::fs::read_dir(directory(state)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::because(Kind::Store, "the locks can not be listed", &error)),
+    };
+    let mut owners: Vec<Owner> = entries.flatten().filter_map(|entry| owner(&entry.path())).collect();
+    owners.sort_by(|a, b| a.lock.cmp(&b.lock));
+    Ok(owners)
+}
+
+/// What the file tells; nothing when nobody holds it, or its owner has not written yet.
+fn owner(path: &Path) -> Option<Owner> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(64 << 10).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn directory(state: &StateDir) -> PathBuf {
+    state.root().join("locks")
+}
+
+/// Names hold what file names can not.
+fn path(state: &StateDir, name: &str) -> PathBuf {
+    let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    directory(state).join(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, StateDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&directory.path().join("state")).unwrap();
+        (directory, state)
+    }
+
+    fn take(state: &StateDir, name: &str) -> Option<Lock> {
+        match Lock::take(state, name).unwrap() {
+            Taken::Now(lock, _) => Some(lock),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn one_holds_it_and_the_next_one_gets_it_after() {
+        let (_directory, state) = state();
+        let held = take(&state, "data:shop").unwrap();
+        assert!(take(&state, "data:shop").is_none());
+        assert!(take(&state, "data:other").is_some());
+        drop(held);
+        assert!(take(&state, "data:shop").is_some());
+    }
+
+    #[test]
+    fn a_program_that_is_started_does_not_inherit_it() {
+        let (_directory, state) = state();
+        let held = take(&state, "data:shop").unwrap();
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        drop(held);
+        assert!(take(&state, "data:shop").is_some());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+}
