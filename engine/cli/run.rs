@@ -207,7 +207,7 @@ impl Asked {
             limits,
             commit: self.commit,
             trigger: Trigger::Command,
-            by: who(app),
+            by: app.who(),
             protected: protected(app, state)?,
             addresses: super::outbox::addresses(app, state)?,
             system: self.system,
@@ -243,11 +243,6 @@ fn lock(script: &Script, system: &System, shown: &BTreeMap<String, Value>, when:
     let wrong = |error: Error| Error { kind: Kind::Usage, ..error }.context("the lock of the run");
     let name = lock_name(pattern, &system.name, shown).map_err(wrong)?;
     Ok(Some(LockRequest { name, when: when.unwrap_or(script.header.when_locked) }))
-}
-
-/// Who asks for a run.
-pub(super) fn who(app: &App) -> String {
-    ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| app.environment.get(name)).unwrap_or("unknown").to_owned()
 }
 
 /// The steps before `step` of the last run of this runbook for this system.
