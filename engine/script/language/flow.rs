@@ -92,8 +92,10 @@ pub mod api {
 
     /// Asks people, and waits until one said yes, here or with `runbook approve RUN`.
     ///
-    /// ```rhai,lab
-    /// ask("switch over to the standby?").approved
+    /// ```rhai
+    /// let answer = "yes";
+    /// try { ask("switch over to the standby?", #{ expires: "1s" }); } catch (no) { answer = no.kind; }
+    /// answer == "timeout"
     /// ```
     ///
     /// Returns `approved` (true), `by` (who said yes), `reason`. A no is an error of kind `refused`, and no answer
