@@ -9,6 +9,7 @@ use crate::cli::Global;
 use crate::cli::exit;
 use crate::cli::render;
 use crate::cli::terminal::{Terminal, WARN, styled};
+use crate::cli::who;
 use crate::config::{Environment, Flags, KeyPlace, Library, Loaded, Problems, Project, state_place};
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
@@ -109,9 +110,10 @@ impl App {
         Ok((state, store))
     }
 
-    /// The person behind the command.
+    /// The person behind the command, as the environment calls them; else by their account.
     pub(super) fn who(&self) -> String {
-        ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| self.environment.get(name)).unwrap_or("unknown").to_owned()
+        let called = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| self.environment.get(name));
+        called.map_or_else(|| who::person(&self.environment), str::to_owned)
     }
 
     /// What the person is about to do, for the audit log.

@@ -14,6 +14,7 @@ use crate::run::journal::Journal;
 use crate::run::{Supervisor, Worker};
 use crate::script::Script;
 use crate::store::{Plans, Store, find};
+use crate::words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -74,7 +75,7 @@ fn standing(run: &Run) -> String {
     let count = |states: &[StepState]| run.steps.iter().filter(|step| !step.undo && states.contains(&step.status)).count();
     let kept = count(&[StepState::Succeeded, StepState::Skipped]);
     let open = count(&[StepState::Interrupted, StepState::Failed, StepState::Cancelled]);
-    format!("{kept} steps are kept, {open} were not finished")
+    format!("{} kept, {open} not finished", words::count(kept, "step"))
 }
 
 fn must_be_resumable(run: &Run, events: &[Event]) -> Result<()> {
