@@ -13,6 +13,7 @@ use crate::model::{Decision, Event, EventKind, Header, ParamType, Run, RunState,
 use crate::run::journal::Journal;
 use crate::run::{Supervisor, Worker};
 use crate::script::Script;
+use crate::store::audit::{Act, Action, audited};
 use crate::store::{Plans, Store, find};
 use crate::words;
 
@@ -66,8 +67,16 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     };
     let request = asked.request(app, &state)?;
     app.terminal.say(&format!("#{} goes on: {}", run.run, standing(&run)));
-    let supervisor = Supervisor::resume(&store, &state, worker, request, run.id, decisions)?;
+    let act = act(&run, &decisions, app);
+    let supervisor = audited(&store, &act, || Supervisor::resume(&store, &state, worker, request, run.id, decisions))?;
     conduct(supervisor, &store, &state, app, Answer { format: args.format, warn_ok: args.warn_ok })
+}
+
+/// What the audit log says of it: who decided what, never with which value.
+fn act(run: &Run, decisions: &[Decision], app: &App) -> Act {
+    let subject = format!("#{} {}", run.run, run.runbook);
+    let said: Vec<String> = decisions.iter().map(|decision| format!("{}={}", decision.key, decision.says.name())).collect();
+    app.act(if said.is_empty() { Action::Resume } else { Action::Decide }, subject, said.join(" "))
 }
 
 /// What is kept and what is not, in one line.

@@ -348,6 +348,15 @@ pub enum Says {
 }
 
 impl Says {
+    /// The word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Redo => "redo",
+            Self::Skip => "skip",
+        }
+    }
+
     /// The value the script gets for the step.
     pub fn value(&self) -> Value {
         match self {

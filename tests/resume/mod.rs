@@ -101,7 +101,8 @@ fn a_step_without_a_policy_is_in_doubt_and_a_person_decides() {
     let done = done.then(["resume", "1", "--step", "other=done"]).exits(2).talks("no open step `other`").talks("`publish`");
     let done = done.then(["resume", "1", "--step", "publish=done=7", "--json"]).succeeds();
     assert_eq!((done.json()["outputs"]["n"].as_u64(), lines(&done.project, "log").len()), (Some(7), 0));
-    let _ = done.then(["logs", "1"]).succeeds().says("resumed by maya, `publish` was done with 7");
+    let done = done.then(["logs", "1"]).succeeds().says("resumed by maya, `publish` was done with 7");
+    let _ = done.then(["audit"]).succeeds().says("decide").says("publish=done");
 }
 
 #[test]
