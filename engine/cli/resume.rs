@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::cli::app::App;
 use crate::cli::params::{self, ParamArgs};
-use crate::cli::run::{Answer, Asked, FaultArgs, Format, conduct, this_binary};
+use crate::cli::run::{Answer, Asked, FaultArgs, conduct, this_binary};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Decision, Event, EventKind, Header, ParamType, Run, RunState, Says, Span, StepState, System};
@@ -33,12 +33,8 @@ pub(super) struct Args {
     timeout: Option<Span>,
     #[command(flatten)]
     faults: FaultArgs,
-    /// Exit with 0 instead of 3 when there are warnings
-    #[arg(long)]
-    warn_ok: bool,
-    /// How to print the answer
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
@@ -69,7 +65,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     app.terminal.say(&format!("#{} goes on: {}", run.run, standing(&run)));
     let act = act(&run, &decisions, app);
     let supervisor = audited(&store, &act, || Supervisor::resume(&store, &state, worker, request, run.id, decisions))?;
-    conduct(supervisor, &store, &state, app, Answer { format: args.format, warn_ok: args.warn_ok })
+    conduct(supervisor, &store, &state, app, args.answer)
 }
 
 /// What the audit log says of it: who decided what, never with which value.

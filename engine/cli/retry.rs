@@ -2,7 +2,7 @@
 
 use crate::cli::app::App;
 use crate::cli::resume::{prepared, secrets_again};
-use crate::cli::run::{Answer, Asked, FaultArgs, Format, conduct, passes_the_check, plain_params, this_binary};
+use crate::cli::run::{Answer, Asked, FaultArgs, conduct, passes_the_check, plain_params, this_binary};
 use crate::cli::{clearance, commit};
 use crate::config::Problems;
 use crate::model::Span;
@@ -26,12 +26,8 @@ pub(super) struct Args {
     timeout: Option<Span>,
     #[command(flatten)]
     faults: FaultArgs,
-    /// Exit with 0 instead of 3 when there are warnings
-    #[arg(long)]
-    warn_ok: bool,
-    /// How to print the answer
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
@@ -59,5 +55,5 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let request = asked.request(app, &state)?;
     clearance::ask(&request, &store, args.yes, app)?;
     let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
-    conduct(supervisor, &store, &state, app, Answer { format: args.format, warn_ok: args.warn_ok })
+    conduct(supervisor, &store, &state, app, args.answer)
 }

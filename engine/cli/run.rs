@@ -63,12 +63,8 @@ pub(super) struct Args {
     /// What to do when another run holds the lock: `fail`, `wait 10m` or `replace`; as the header says when absent
     #[arg(long, value_name = "POLICY")]
     when_locked: Option<WhenLocked>,
-    /// Exit with 0 instead of 3 when there are warnings
-    #[arg(long)]
-    warn_ok: bool,
-    /// How to print the answer
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 /// What goes wrong on purpose, to try a runbook.
@@ -118,7 +114,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let request = Request { faults: args.faults.faults(), ..request };
     let source = args.from.as_deref().map(|step| source(&store, &request, step)).transpose()?;
     let supervisor = Supervisor::start(&store, &state, worker, request, source)?;
-    conduct(supervisor, &store, &state, app, Answer { format: args.format, warn_ok: args.warn_ok })
+    conduct(supervisor, &store, &state, app, args.answer)
 }
 
 /// What somebody wants to run, or to plan.
@@ -218,10 +214,15 @@ impl Asked {
     }
 }
 
-/// How a run is answered.
+/// How a run is answered, new or again.
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct Answer {
-    pub(super) format: Format,
-    pub(super) warn_ok: bool,
+    /// Exit with 0 instead of 3 when there are warnings
+    #[arg(long)]
+    warn_ok: bool,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 /// Follows a run to its end, answers, and delivers its messages.

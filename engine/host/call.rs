@@ -284,7 +284,7 @@ pub(crate) struct TakeBack;
 
 fn digest(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(text.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    words::hex(&Sha256::digest(text.as_bytes())[..16])
 }
 
 /// A step or check that has no time left; its owner turns it into an error of its own.

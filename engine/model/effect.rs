@@ -39,6 +39,11 @@ impl Effect {
         }
     }
 
+    /// Whether it can be asked for again without changing anything a second time.
+    pub fn may_repeat(&self) -> bool {
+        self.once || self.idle
+    }
+
     /// Says that it can be taken back.
     #[must_use]
     pub fn reversible(mut self) -> Self {

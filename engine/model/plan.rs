@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::model::{Effect, Level, RunId};
+use crate::words::hex;
 
 /// How much of the hash people type.
 const SHORT: usize = 8;
@@ -177,7 +178,7 @@ impl Plan {
 pub fn hash_of(value: &impl Serialize) -> String {
     // Through a value, so that maps are sorted whatever the type says.
     let text = serde_json::to_value(value).map(|value| value.to_string()).unwrap_or_default();
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// What a person said to a plan, or to the question of a run.

@@ -69,7 +69,7 @@ pub fn decide(intent: &Intent, past: Option<Past>) -> Verdict {
         End::Error(error, _) if !is_stop(error) => Verdict::Run,
         _ if intent.idempotent.is_some() => Verdict::Run,
         // Without an effect it only read; an effect that its target remembers is not had twice.
-        _ if past.effects.iter().all(|effect| effect.once || effect.idle) => Verdict::Run,
+        _ if past.effects.iter().all(Effect::may_repeat) => Verdict::Run,
         _ => Verdict::Doubt(Box::new(past)),
     }
 }

@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Run, Span, WhenLocked};
 use crate::run::process::{is_above_me, is_alive, me, of};
 use crate::store::{ProcessId, StateDir};
+use crate::words::hex;
 
 /// The lock a run asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,8 +156,7 @@ fn directory(state: &StateDir) -> PathBuf {
 
 /// Names hold what file names can not.
 fn path(state: &StateDir, name: &str) -> PathBuf {
-    let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
-    directory(state).join(hash)
+    directory(state).join(hex(&Sha256::digest(name)))
 }
 
 #[cfg(test)]

@@ -558,7 +558,7 @@ impl<'a> Supervisor<'a> {
             }
             FromWorker::Effect { id, key, effect } => {
                 // Once one effect on record says that the step can not simply run again, the rest may wait.
-                let is_news = !effect.once && !effect.idle && self.unrepeatable.insert(key.clone());
+                let is_news = !effect.may_repeat() && self.unrepeatable.insert(key.clone());
                 let told = self.go_on().and_then(|()| self.event(EventKind::Effect { key, effect }, watch));
                 let told = told.and_then(|()| if is_news { self.commit() } else { Ok(()) });
                 self.reply(id, told.map(|()| Reply::Recorded))
