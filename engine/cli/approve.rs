@@ -105,14 +105,19 @@ fn to_question(store: &Sqlite, reference: &str, by: String, reason: &str, approv
         Error::new(Kind::Usage, format!("run #{} waits for nobody: {}", run.run, run.status.name()))
             .hint("`runbook approvals` lists what waits")
     })?;
-    let may = |names: &[String]| names.is_empty() || names.contains(&by);
-    if !may(&asked.approvers) {
+    may_answer(&asked, &by)?;
+    Ok(Approval { of: asked.hash, by, approved, reason: reason.to_owned(), at: now(), until: asked.until })
+}
+
+/// Whether a person may say yes or no to the question of a run.
+pub(super) fn may_answer(asked: &Asked, by: &str) -> Result<()> {
+    if !asked.approvers.is_empty() && !asked.approvers.iter().any(|name| name == by) {
         return Err(Error::new(Kind::Denied, format!("{by} may not answer this; {} may", asked.approvers.join(", "))));
     }
     if asked.quorum > 1 && asked.requester == by {
         return Err(Error::new(Kind::Denied, format!("{by} asked for this run; {} others have to answer", asked.quorum)));
     }
-    Ok(Approval { of: asked.hash, by, approved, reason: reason.to_owned(), at: now(), until: asked.until })
+    Ok(())
 }
 
 /// Keeps the permissions a runbook has now.

@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::path::Path;
 
 use crate::cli::app::App;
-use crate::cli::approve::{keep, left};
+use crate::cli::approve::{keep, left, may_answer};
 use crate::cli::history::now;
 use crate::cli::report::visible;
 use crate::cli::terminal::{DIM, WARN, styled};
@@ -35,8 +35,7 @@ pub(super) fn tell(run: &Run, asked: &Asked, database: &Path, app: &App) {
         format!("    approve:  runbook approve {number} --reason \"…\"     deny:  runbook deny {number} --reason \"…\""),
     ));
     let person = who::person(&app.environment);
-    let may = (asked.approvers.is_empty() || asked.approvers.contains(&person)) && (asked.quorum <= 1 || person != asked.requester);
-    if app.no_input || !app.terminal.can_ask() || !may {
+    if app.no_input || !app.terminal.can_ask() || may_answer(asked, &person).is_err() {
         return;
     }
     app.terminal.insist("    or here:  yes, or no, and why");
