@@ -168,31 +168,39 @@ fn a_program_that_is_swapped_is_refused_or_the_one_that_was_checked() {
     let (link, other) = (ground.path().join("tool"), ground.path().join("other"));
     symlink(good.join("tool"), &link).unwrap();
     symlink(planted.join("tool"), &other).unwrap();
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let swap = || rustix::fs::renameat_with(rustix::fs::CWD, &link, rustix::fs::CWD, &other, rustix::fs::RenameFlags::EXCHANGE).unwrap();
     // Only the good one is granted; the link is how the script calls it.
     let allow = format!("exec: [\"{}\"]", good.join("tool").display());
-    let body = format!(
-        "let said = \"\"; let refused = 0; step(\"run\", || {{ for i in 0..150 {{ try {{ said += exec::run([\"{}\", \"original\"]).stdout; }} catch {{ refused += 1; }} }} }}); output(\"said\", said);",
-        link.display()
-    );
-    let body = body
-        .replace("let said = \"\"; let refused = 0; step(\"run\", || {", "let said = step(\"run\", || { let said = \"\"; let refused = 0;")
-        .replace("} } }); output", "} } said }); output");
-    let done = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                rustix::fs::renameat_with(rustix::fs::CWD, &link, rustix::fs::CWD, &other, rustix::fs::RenameFlags::EXCHANGE).unwrap();
-                std::thread::yield_now();
-            }
-        });
+    let calls = |times: usize| {
+        let body = format!(
+            "let all = step(\"run\", || {{
+                 let all = #{{ said: \"\", refused: 0 }};
+                 for i in 0..{times} {{
+                     try {{ all.said += exec::run([\"{}\", \"original\"]).stdout; }} catch {{ all.refused += 1; }}
+                 }}
+                 all
+             }});
+             output(\"all\", all);",
+            link.display()
+        );
         let done = run(&allow, &body);
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
-        done
+        assert_eq!(done.code, 0, "{}", done.stdout);
+        done.json()["outputs"]["all"].clone()
+    };
+    assert_eq!(calls(1), serde_json::json!({ "said": "original\n", "refused": 0 }), "at rest on the good one");
+    swap();
+    assert_eq!(calls(1), serde_json::json!({ "said": "", "refused": 1 }), "at rest on the planted one");
+    let all = std::thread::scope(|scope| {
+        let calls = scope.spawn(|| calls(150));
+        while !calls.is_finished() {
+            swap();
+            std::thread::yield_now();
+        }
+        calls.join().unwrap()
     });
-    assert_eq!(done.code, 0, "{}", done.stdout);
-    let json = done.json();
-    let said = json["outputs"]["said"].as_str().unwrap();
-    assert!(said.contains("original") && !said.contains("PLANTED"), "{said}");
+    // How many meet the good one is chance; that nothing else ever runs is not.
+    let ran = 150 - all["refused"].as_u64().unwrap();
+    assert_eq!(all["said"], "original\n".repeat(ran as usize));
 }
 
 #[test]
