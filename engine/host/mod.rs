@@ -36,7 +36,7 @@ mod net;
 pub mod notify;
 mod redis;
 mod report;
-mod secret;
+pub(crate) mod secret;
 mod services;
 mod sql;
 mod store;

@@ -105,6 +105,7 @@ impl Bench {
         let recorder = Arc::new(Remembering::default());
         let ctx = Ctx::new(run, system, mode, permissions, secrets, recorder.clone(), Arc::new(Stop::new(None)));
         let mut engine = Engine::new();
+        engine.register_global_module(crate::host::secret::handle().into());
         for module in MODULES {
             engine.register_static_module(module.name, (module.build)().into());
         }

@@ -17,56 +17,74 @@ const MAX_CALL_LEVELS: usize = 64;
 const MAX_EXPR_DEPTH: usize = 64;
 const MAX_NAMES: usize = 1000;
 
-/// What all engines share.
+/// What all engines share; built once per process, each module when a script first names it.
 pub struct Language {
     standard: Shared<Module>,
     globals: Shared<Module>,
-    modules: Vec<(&'static str, Shared<Module>)>,
+    modules: Vec<Lazy>,
 }
+
+/// A host module, built once it is wanted.
+type Lazy = (&'static HostModule, OnceLock<Shared<Module>>);
 
 impl Language {
     /// The language of this binary.
     pub fn shared() -> &'static Self {
         static LANGUAGE: OnceLock<Language> = OnceLock::new();
-        LANGUAGE.get_or_init(|| Self::with(modules()))
-    }
-
-    /// The language with these host modules.
-    fn with(modules: impl Iterator<Item = &'static HostModule>) -> Self {
-        Self {
+        LANGUAGE.get_or_init(|| Self {
             standard: StandardPackage::new().as_shared_module(),
             globals: language::module().into(),
-            modules: modules.map(|module| (module.name, (module.build)().into())).collect(),
-        }
+            modules: modules().map(|module| (module, OnceLock::new())).collect(),
+        })
     }
 
-    /// An engine that compiles and describes, but runs nothing.
-    pub fn bare(&self) -> Engine {
+    /// An engine that compiles: it knows the host modules by name, and no function at all.
+    pub fn compiler() -> Engine {
+        let mut engine = Engine::new_raw();
+        // The compiler demands that every module exists, and asks for no more.
+        let empty: Shared<Module> = Module::new().into();
+        for name in modules().map(|module| module.name).chain(["params", "system"]) {
+            engine.register_static_module(name, empty.clone());
+        }
+        limit(&mut engine);
+        engine
+    }
+
+    /// An engine that describes: it has all functions, and runs nothing.
+    pub fn whole(&self) -> Engine {
+        self.engine_with(self.modules.iter())
+    }
+
+    /// One that describes what needs no module.
+    pub fn without_modules(&self) -> Engine {
+        self.engine_with([].iter())
+    }
+
+    /// One that describes a single host module, and nothing else.
+    pub fn only(&self, name: &str) -> Engine {
+        let mut engine = Engine::new_raw();
+        for (name, module) in self.modules.iter().filter(|(module, _)| module.name == name).map(built) {
+            engine.register_static_module(name, module);
+        }
+        engine
+    }
+
+    fn engine_with<'m>(&self, modules: impl Iterator<Item = &'m Lazy>) -> Engine {
         let mut engine = Engine::new_raw();
         engine.register_global_module(self.standard.clone());
         engine.register_global_module(self.globals.clone());
-        for (name, module) in &self.modules {
-            engine.register_static_module(*name, module.clone());
+        for (name, module) in modules.map(built) {
+            engine.register_static_module(name, module);
         }
-        // The compiler demands that every module exists; a run puts the real ones over these.
-        engine.register_static_module("params", Module::new().into());
-        engine.register_static_module("system", Module::new().into());
-        engine
-            .set_optimization_level(OptimizationLevel::None)
-            .set_strict_variables(true)
-            .set_fail_on_invalid_map_property(true)
-            .set_max_call_levels(MAX_CALL_LEVELS)
-            .set_max_expr_depths(MAX_EXPR_DEPTH, MAX_EXPR_DEPTH)
-            .set_max_modules(MAX_NAMES)
-            .set_max_functions(MAX_NAMES)
-            .set_max_variables(MAX_NAMES);
-        engine.disable_symbol("eval");
+        limit(&mut engine);
         engine
     }
 
     /// An engine for one run.
     pub fn engine(&self, ctx: &Ctx, script: &Script, params: &Map) -> Engine {
-        let mut engine = self.bare();
+        // A module that no text names is called by none. More are named than called, which does no harm.
+        let is_named = |name: &str| script.modules.values().chain([&script.text]).any(|text| text.contains(name));
+        let mut engine = self.engine_with(self.modules.iter().filter(|(module, _)| is_named(module.name)));
         engine.register_static_module("params", constants(params.iter().map(|(name, value)| (name.to_string(), value.clone()))).into());
         engine.register_static_module("system", system_module(ctx).into());
         let written = ctx.state::<WrittenOptions>();
@@ -90,6 +108,23 @@ impl Language {
         }
         engine
     }
+}
+
+fn built((module, built): &Lazy) -> (&'static str, Shared<Module>) {
+    (module.name, built.get_or_init(|| (module.build)().into()).clone())
+}
+
+fn limit(engine: &mut Engine) {
+    engine
+        .set_optimization_level(OptimizationLevel::None)
+        .set_strict_variables(true)
+        .set_fail_on_invalid_map_property(true)
+        .set_max_call_levels(MAX_CALL_LEVELS)
+        .set_max_expr_depths(MAX_EXPR_DEPTH, MAX_EXPR_DEPTH)
+        .set_max_modules(MAX_NAMES)
+        .set_max_functions(MAX_NAMES)
+        .set_max_variables(MAX_NAMES);
+    engine.disable_symbol("eval");
 }
 
 fn say(ctx: &Ctx, text: &str) {

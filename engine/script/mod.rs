@@ -102,7 +102,7 @@ pub fn compile(path: &str, text: &str) -> Result<AST> {
             .code("RB1009")
             .hint("move parts of it into modules and import them"));
     }
-    let mut ast = Language::shared().bare().compile(text).map_err(|error| diagnose::parse_error(path, text, &error))?;
+    let mut ast = Language::compiler().compile(text).map_err(|error| diagnose::parse_error(path, text, &error))?;
     ast.set_source(path);
     Ok(ast)
 }

@@ -93,7 +93,7 @@ impl FunctionEntry {
 
 /// Every module: the language, the host modules by name, the stdlib.
 pub fn reference() -> Vec<ModuleEntry> {
-    let mut forms = collect(&Language::shared().bare());
+    let mut forms = collect(&Language::shared().whole());
     let mut modules = vec![the_language()];
     let mut host: Vec<ModuleEntry> = host::modules()
         .map(|module| ModuleEntry {
@@ -163,7 +163,7 @@ fn narrowed(modules: &[ModuleEntry], keep: impl Fn(&FunctionEntry) -> bool) -> V
 
 /// The definition files of the Rhai language server: name and text.
 pub fn definitions() -> Vec<(String, String)> {
-    let engine = Language::shared().bare();
+    let engine = Language::shared().whole();
     let definitions = engine.definitions();
     definitions.iter_files().collect()
 }

@@ -8,14 +8,16 @@ use crate::host::{Function, HostModule};
 pub const MODULE: HostModule = HostModule {
     name: "secret",
     summary: "handles of secrets, for options of other functions",
-    build: || {
-        let mut module = exported_module!(api);
-        module.combine(exported_module!(shown));
-        module.set_custom_type::<crate::host::Secret>("Secret");
-        module
-    },
+    build: || exported_module!(api),
     functions: &[Function::read("get").needs("secrets", "use", 0), Function::read("exists").needs("secrets", "use", 0)],
 };
+
+/// What a handle can do wherever it comes from: print as a mask, and equal nothing.
+pub(crate) fn handle() -> Module {
+    let mut module = exported_module!(shown);
+    module.set_custom_type::<crate::host::Secret>("Secret");
+    module
+}
 
 #[export_module]
 mod api {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use rhai::{FnNamespace, FuncInfo};
+use rhai::{Engine, FuncInfo};
 
 use crate::host::{self, Function};
 use crate::script::{Language, language};
@@ -23,58 +23,62 @@ pub(super) struct Form {
 /// The forms of a function, by the number of its arguments.
 pub(super) type Forms = BTreeMap<usize, Form>;
 
+/// The forms of functions by their name.
+type Functions = BTreeMap<String, Forms>;
+
 /// Everything a script can call without importing it.
 pub(super) struct Known {
     /// Functions without a module; their forms count the value before the dot as an argument.
-    globals: BTreeMap<String, Forms>,
-    modules: BTreeMap<String, BTreeMap<String, Forms>>,
+    globals: OnceLock<Functions>,
+    modules: BTreeMap<String, OnceLock<Functions>>,
 }
 
 impl Known {
     /// That of this binary.
     pub(super) fn shared() -> &'static Self {
         static KNOWN: OnceLock<Known> = OnceLock::new();
-        KNOWN.get_or_init(Self::collect)
+        KNOWN.get_or_init(|| Self {
+            globals: OnceLock::new(),
+            modules: host::modules().map(|module| (module.name.to_owned(), OnceLock::new())).collect(),
+        })
     }
 
-    fn collect() -> Self {
-        let mut known =
-            Self { globals: BTreeMap::new(), modules: host::modules().map(|module| (module.name.to_owned(), BTreeMap::new())).collect() };
-        for (module, name, arguments, form, is_global) in Language::shared().bare().collect_fn_metadata(None, signature, true) {
-            if is_global {
-                add(known.globals.entry(name.clone()).or_default(), arguments, form);
-            }
-            if !module.is_empty() {
-                add(known.modules.entry(module).or_default().entry(name).or_default(), arguments, form);
-            }
-        }
-        known
+    fn all_globals(&self) -> &Functions {
+        self.globals.get_or_init(|| functions(&Language::shared().without_modules()))
     }
 
     /// The forms of a function without a module.
     pub(super) fn global(&self, name: &str) -> Option<&Forms> {
-        self.globals.get(name)
+        self.all_globals().get(name)
     }
 
     /// The names of the functions without a module.
     pub(super) fn globals(&self) -> impl Iterator<Item = &String> {
-        self.globals.keys().filter(|name| name.chars().all(|letter| letter.is_alphanumeric() || letter == '_'))
+        self.all_globals().keys().filter(|name| name.chars().all(|letter| letter.is_alphanumeric() || letter == '_'))
     }
 
     /// The functions of a host module.
-    pub(super) fn module(&self, name: &str) -> Option<&BTreeMap<String, Forms>> {
-        self.modules.get(name)
+    pub(super) fn module(&self, name: &str) -> Option<&Functions> {
+        self.modules.get(name).map(|known| known.get_or_init(|| functions(&Language::shared().only(name))))
     }
 
     /// The names of the host modules.
     pub(super) fn modules(&self) -> impl Iterator<Item = &String> {
         self.modules.keys()
     }
+}
 
-    /// The host modules that have a function of this name.
-    pub(super) fn modules_with(&self, function: &str) -> impl Iterator<Item = &String> {
-        self.modules.iter().filter(move |(_, functions)| functions.contains_key(function)).map(|(name, _)| name)
+/// The host modules that have a function of this name.
+pub(super) fn modules_with(function: &str) -> impl Iterator<Item = &'static str> {
+    host::modules().filter(move |module| module.functions.iter().any(|known| known.name == function)).map(|module| module.name)
+}
+
+fn functions(engine: &Engine) -> Functions {
+    let mut functions = Functions::new();
+    for (name, arguments, form) in engine.collect_fn_metadata(None, signature, true) {
+        add(functions.entry(name).or_default(), arguments, form);
     }
+    functions
 }
 
 /// Whether the engine itself knows the name.
@@ -103,14 +107,13 @@ pub(super) fn system_fields() -> &'static BTreeSet<String> {
     })
 }
 
-fn signature(info: FuncInfo<'_>) -> Option<(String, String, usize, Form, bool)> {
+fn signature(info: FuncInfo<'_>) -> Option<(String, usize, Form)> {
     let function = info.metadata;
     let returned: String = function.return_type.split_whitespace().collect();
     let returned = returned.strip_prefix("RhaiResultOf<").and_then(|inner| inner.strip_suffix('>')).unwrap_or(&returned);
     let options = function.params_info.iter().position(|param| param.split(':').next().is_some_and(|name| name.trim() == "options"));
     let form = Form { nothing: matches!(returned, "()" | ""), options };
-    let is_global = info.namespace.is_empty() || function.namespace == FnNamespace::Global;
-    Some((info.namespace.to_string(), function.name.to_string(), function.num_params, form, is_global))
+    Some((function.name.to_string(), function.num_params, form))
 }
 
 fn add(forms: &mut Forms, arguments: usize, form: Form) {

@@ -111,7 +111,7 @@ fn compile_loosely(path: &str, text: &str) -> Result<AST> {
     if text.len() > MAX_SOURCE {
         return compile(path, text);
     }
-    let mut engine = Language::shared().bare();
+    let mut engine = Language::compiler();
     engine.set_strict_variables(false);
     engine.compile(text).map_err(|error| diagnose::parse_error(path, text, &error))
 }

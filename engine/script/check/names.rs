@@ -3,7 +3,7 @@
 use rhai::{Expr, FnCallExpr, Position};
 
 use crate::script::check::calls::{Argument, Called, Target};
-use crate::script::check::known::{Form, is_keyword, system_fields};
+use crate::script::check::known::{Form, is_keyword, modules_with, system_fields};
 use crate::script::check::near;
 use crate::script::check::text::Text;
 use crate::script::check::walk::{Role, Seat, Walk};
@@ -246,7 +246,7 @@ impl<'a> Walk<'a> {
 
     fn unknown_function(&mut self, name: &str, at: Position) {
         let near = self.findings.suggest(name, self.known.globals().chain(self.text.names()));
-        let elsewhere: Vec<String> = self.known.modules_with(name).map(|module| format!("{module}::{name}")).collect();
+        let elsewhere: Vec<String> = modules_with(name).map(|module| format!("{module}::{name}")).collect();
         let variable = self.find(name);
         variable.into_iter().for_each(|index| self.scope_used(index));
         let mut finding = self.findings.error(self.text, at, "RB1102", format!("unknown function `{name}`"));

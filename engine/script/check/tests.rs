@@ -199,7 +199,7 @@ fn what_a_script_needs_is_suggested() {
 
 /// The fenced examples of the manual, by the function they explain.
 fn examples() -> Vec<(String, String)> {
-    let comments = Language::shared().bare().collect_fn_metadata(
+    let comments = Language::shared().whole().collect_fn_metadata(
         None,
         |info| Some((format!("{}::{}", info.namespace, info.metadata.name), info.metadata.comments.join("\n"))),
         false,
