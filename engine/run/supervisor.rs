@@ -337,8 +337,9 @@ impl<'a> Supervisor<'a> {
             self.commit()?;
             return Ok(self.run);
         }
+        let sent = self.send_job();
         let stderr = self.worker.0.stderr.take().map(read_last_words);
-        let result = self.send_job().and_then(|()| self.begin_run(watch)).and_then(|()| {
+        let result = sent.and_then(|()| self.begin_run(watch)).and_then(|()| {
             std::thread::scope(|scope| {
                 let mut flush = None;
                 let over = self.listen(scope, &mut flush, watch);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Stdin, Stdout};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,17 +57,18 @@ pub fn main() -> u8 {
     let stop = Arc::new(Stop::new(job.limits.time.map(|time| time.0)));
     let line = Arc::new(Line { room: AtomicU64::new(job.limits.output.0), ..Line::default() });
     listen(input, line.clone(), stop.clone());
-    watch_memory(job.limits, stop.clone());
-    let script_line = line.clone();
-    let thread = std::thread::Builder::new().name("script".to_owned()).stack_size(STACK).spawn(move || {
+    let limits = job.limits;
+    let (script_line, script_stop) = (line.clone(), stop.clone());
+    let (sender, ended) = channel();
+    let script = std::thread::Builder::new().name("script".to_owned()).stack_size(STACK).spawn(move || {
         // The values of a script are dropped here, on the large stack.
-        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| work(job, sandbox, &script_line, &stop)));
-        ended.unwrap_or_else(|_| (Some(Error::new(Kind::Bug, "the worker panicked").hint("please report it with the runbook")), None))
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| work(job, sandbox, &script_line, &script_stop)));
+        let panicked = || Error::new(Kind::Bug, "the worker panicked").hint("please report it with the runbook");
+        // Whoever waits for it ends the process.
+        let _ = sender.send(ended.unwrap_or_else(|_| (Some(panicked()), None)));
     });
-    let (error, stopped) = match thread.map(std::thread::JoinHandle::join) {
-        Ok(Ok(ended)) => ended,
-        _ => (Some(Error::new(Kind::Limit, "limit: memory: no thread for the script")), None),
-    };
+    let ended = script.ok().and_then(|_| wait(&ended, limits, &stop));
+    let (error, stopped) = ended.unwrap_or_else(|| (Some(Error::new(Kind::Limit, "limit: memory: no thread for the script")), None));
     kill_descendants(std::process::id());
     let left_out = line.left_out.load(Ordering::Relaxed);
     if left_out > 0 {
@@ -97,7 +98,10 @@ fn confine(limits: Limits) {
     }
 }
 
-fn work(job: Job, sandbox: Arc<Sandbox>, line: &Arc<Line>, stop: &Arc<Stop>) -> (Option<Error>, Option<StopReason>) {
+/// Why the script failed, and what stopped it; neither when it came to its end.
+type Ended = (Option<Error>, Option<StopReason>);
+
+fn work(job: Job, sandbox: Arc<Sandbox>, line: &Arc<Line>, stop: &Arc<Stop>) -> Ended {
     let grace = job.limits.grace;
     let modules = job.modules;
     let script = match Script::read(&job.name, &job.path, &job.text, |path| modules.get(path).cloned()) {
@@ -282,16 +286,18 @@ fn listen(mut input: BufReader<Stdin>, line: Arc<Line>, stop: Arc<Stop>) {
     });
 }
 
-/// Stops the script when it holds more memory than it may; a clean end, with the place in the script.
-fn watch_memory(limits: Limits, stop: Arc<Stop>) {
-    std::thread::spawn(move || {
-        let me = std::process::id();
-        loop {
-            if resident(me).is_some_and(|bytes| bytes > limits.memory.0) {
-                stop.stop(StopReason::Memory);
-                return;
-            }
-            std::thread::sleep(LOOK);
+/// Waits for the script to end, and stops it when it holds more memory than it may: a clean end, with the place
+/// in the script.
+fn wait(ended: &Receiver<Ended>, limits: Limits, stop: &Stop) -> Option<Ended> {
+    let me = std::process::id();
+    loop {
+        if resident(me).is_some_and(|bytes| bytes > limits.memory.0) {
+            stop.stop(StopReason::Memory);
+            return ended.recv().ok();
         }
-    });
+        match ended.recv_timeout(LOOK) {
+            Err(RecvTimeoutError::Timeout) => {}
+            ended => return ended.ok(),
+        }
+    }
 }
