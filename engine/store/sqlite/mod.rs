@@ -6,6 +6,7 @@ mod outbox;
 mod plans;
 mod prune;
 mod seal;
+mod turn;
 mod verify;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub use verify::{Damage, Examination, Verdict};
 
 use seal::{Hash, link, seal, stored};
+use turn::Queue;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Channel, Event, EventKind, Level, Module, Parcel, Run, RunId, RunState, Trigger};
@@ -31,7 +33,7 @@ use crate::store::{Filter, ProcessId, Removed, Retention, Settlement, Store, Sum
 /// How long the WAL may grow before a commit writes it back into the database.
 const WAL_PAGES: i64 = 200;
 
-/// How long to wait for another process that writes.
+/// How long to wait for another program that writes; ours queue.
 const BUSY: Duration = Duration::from_secs(10);
 
 /// The version of SQLite in this binary.
@@ -59,6 +61,8 @@ const MOST_DAMAGE: usize = 10;
 #[derive(Debug)]
 pub struct Sqlite {
     connection: Mutex<Connection>,
+    /// Where it waits to write; nothing when it was opened to look.
+    queue: Option<Queue>,
     /// What is given up on a full disk so that runs can record how they ended.
     ballast: Option<Ballast>,
     /// The disk failed under it: what it holds in memory may not be what is on the disk.
@@ -84,7 +88,7 @@ impl Sqlite {
             restrict(path)?;
         }
         format::migrate(&mut connection)?;
-        Ok(Self { ballast: Some(Ballast::of(directory)), ..Self::of(connection) })
+        Ok(Self { queue: Some(Queue::of(path)), ballast: Some(Ballast::of(directory)), ..Self::of(connection) })
     }
 
     /// Opens the database to look at it: nothing is made, and nothing is waited for.
@@ -99,7 +103,7 @@ impl Sqlite {
     }
 
     fn of(connection: Connection) -> Self {
-        Self { connection: Mutex::new(connection), ballast: None, failed: AtomicBool::new(false) }
+        Self { connection: Mutex::new(connection), queue: None, ballast: None, failed: AtomicBool::new(false) }
     }
 
     /// Looks through all of it for what was changed behind its back; the audit log must go on from
@@ -218,6 +222,7 @@ impl Sqlite {
         if self.failed.load(Ordering::Relaxed) {
             return Err(Error::new(Kind::Store, "the disk failed under the store; nothing more is written").hint(DISK_FAILED));
         }
+        let _turn = self.queue.as_ref().map(Queue::wait).transpose()?;
         let mut connection = self.lock();
         let done = (|| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(&error))?;

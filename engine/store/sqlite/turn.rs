@@ -1,0 +1,83 @@
+//! Whose turn it is to write.
+//!
+//! SQLite lets a process that finds the database locked look again after a while; with many at once the newest,
+//! which look most often, go first, and the oldest give up. The kernel lets them queue.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Result};
+
+/// How long to queue. A commit takes milliseconds: whoever holds the lock this long was stopped, or its disk was.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The queue of everyone who writes to a database.
+#[derive(Debug)]
+pub(super) struct Queue(PathBuf);
+
+/// The right to write, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not used")] File);
+
+impl Queue {
+    /// The queue of the database in this file.
+    pub(super) fn of(database: &Path) -> Self {
+        Self(database.with_extension("turn"))
+    }
+
+    /// Waits for the turn of this process.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it does not come, or the queue can not be opened.
+    pub(super) fn wait(&self) -> Result<Turn> {
+        let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("`{}`", self.0.display()), error);
+        let file = open(&self.0).map_err(|error| failed(&error))?;
+        match file.try_lock() {
+            Ok(()) => return Ok(Turn(file)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(failed(&error)),
+        }
+        // Nothing ends the wait for a lock, so it is another thread that waits. Given up, it ends with its turn.
+        let (sender, turn) = channel();
+        std::thread::spawn(move || sender.send(file.lock().map(|()| Turn(file))));
+        match turn.recv_timeout(PATIENCE) {
+            Ok(turn) => turn.map_err(|error| failed(&error)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                let message = format!("another process has been writing for more than {} seconds", PATIENCE.as_secs());
+                Err(Error::new(Kind::Store, message).hint(format!("`fuser {}` tells which; try again when it is gone", self.0.display())))
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_nobody_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("runbook.db");
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..40 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        let turn = Queue::of(&database).wait().unwrap();
+                        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        assert_eq!(inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst), 1);
+                        drop(turn);
+                    }
+                });
+            }
+        });
+    }
+}
