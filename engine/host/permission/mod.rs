@@ -235,12 +235,28 @@ impl Grant {
 pub struct Permissions {
     /// What the header asks for.
     allow: Vec<Grant>,
-    /// What the policy allows at most; without one, what the header asks for holds.
+    /// What the policy leaves of it; each of them holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    caps: Vec<Cap>,
+}
+
+/// A table of the policy that limits what runs may touch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Cap {
+    /// Its name in `runbook.toml`.
+    table: String,
+    /// What it allows at most; without that, what the header asks for holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cap: Option<Vec<Grant>>,
-    /// What the policy forbids.
+    allow: Option<Vec<Grant>>,
+    /// What it forbids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     deny: Vec<Grant>,
+}
+
+impl Cap {
+    fn allows(&self, is_meant: impl Fn(&Grant) -> bool) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.iter().any(is_meant))
+    }
 }
 
 impl Permissions {
@@ -250,7 +266,7 @@ impl Permissions {
     ///
     /// `invalid`, naming the section and the entry.
     pub fn read(allow: &BTreeMap<String, Value>, system: &System) -> Result<Self> {
-        Ok(Self { allow: grants(allow, system)?, cap: None, deny: Vec::new() })
+        Ok(Self { allow: grants(allow, system)?, caps: Vec::new() })
     }
 
     /// Caps them by the policy.
@@ -258,9 +274,27 @@ impl Permissions {
     /// # Errors
     ///
     /// `invalid`, naming the section and the entry of the policy.
-    pub fn capped(mut self, allow: Option<&BTreeMap<String, Value>>, deny: &BTreeMap<String, Value>, system: &System) -> Result<Self> {
-        self.cap = allow.map(|allow| grants(allow, system)).transpose()?;
-        self.deny = grants(deny, system)?;
+    pub fn capped(self, allow: Option<&BTreeMap<String, Value>>, deny: &BTreeMap<String, Value>, system: &System) -> Result<Self> {
+        self.capped_by("policy", allow, deny, system)
+    }
+
+    /// Caps them by one more table of the policy, of this name.
+    ///
+    /// # Errors
+    ///
+    /// `invalid`, naming the section and the entry of the policy.
+    pub fn capped_by(
+        mut self,
+        table: &str,
+        allow: Option<&BTreeMap<String, Value>>,
+        deny: &BTreeMap<String, Value>,
+        system: &System,
+    ) -> Result<Self> {
+        let allow = allow.map(|allow| grants(allow, system)).transpose()?;
+        let deny = grants(deny, system)?;
+        if allow.is_some() || !deny.is_empty() {
+            self.caps.push(Cap { table: table.to_owned(), allow, deny });
+        }
         Ok(self)
     }
 
@@ -278,11 +312,11 @@ impl Permissions {
         let Some(grant) = self.allow.iter().find(|grant| grant.covers(access)) else {
             return Err(denied("").hint(format!("the header would have to ask for it: allow: #{{ {} }}", access.entry())));
         };
-        if self.deny.iter().any(|grant| grant.denies(access)) {
-            return Err(denied(" by the policy").hint("see `[policy.deny]` in runbook.toml"));
+        if let Some(cap) = self.caps.iter().find(|cap| cap.deny.iter().any(|grant| grant.denies(access))) {
+            return Err(denied(" by the policy").hint(format!("see `[{}.deny]` in runbook.toml", cap.table)));
         }
-        if self.cap.as_ref().is_some_and(|cap| !cap.iter().any(|grant| grant.covers(access))) {
-            return Err(denied(" by the policy").hint("see `[policy.allow]` in runbook.toml"));
+        if let Some(cap) = self.caps.iter().find(|cap| !cap.allows(|grant| grant.covers(access))) {
+            return Err(denied(" by the policy").hint(format!("see `[{}.allow]` in runbook.toml", cap.table)));
         }
         Ok(grant)
     }
@@ -305,11 +339,11 @@ impl Permissions {
                 denied("").hint(format!("the header would have to ask for it: allow: #{{ secrets: #{{ {name}: [\"{there}\"] }} }}"))
             );
         }
-        if self.deny.iter().any(|grant| grant.sink.is_some() && goes_there(grant)) {
-            return Err(denied(" by the policy").hint("see `[policy.deny]` in runbook.toml"));
+        if let Some(cap) = self.caps.iter().find(|cap| cap.deny.iter().any(|grant| grant.sink.is_some() && goes_there(grant))) {
+            return Err(denied(" by the policy").hint(format!("see `[{}.deny]` in runbook.toml", cap.table)));
         }
-        if self.cap.as_ref().is_some_and(|cap| !cap.iter().any(goes_there)) {
-            return Err(denied(" by the policy").hint("see `[policy.allow]` in runbook.toml"));
+        if let Some(cap) = self.caps.iter().find(|cap| !cap.allows(goes_there)) {
+            return Err(denied(" by the policy").hint(format!("see `[{}.allow]` in runbook.toml", cap.table)));
         }
         Ok(())
     }
@@ -335,12 +369,16 @@ impl Permissions {
 
     /// What holds, for `show` and the reference: grants of the header that the policy leaves.
     pub fn effective(&self) -> impl Iterator<Item = &Grant> {
-        self.allow.iter().filter(|grant| !self.deny.contains(grant))
+        self.allow.iter().filter(|grant| !self.denials().any(|denied| denied == *grant))
+    }
+
+    fn denials(&self) -> impl Iterator<Item = &Grant> {
+        self.caps.iter().flat_map(|cap| &cap.deny)
     }
 
     /// Whether a policy caps them.
     pub fn is_capped(&self) -> bool {
-        self.cap.is_some() || !self.deny.is_empty()
+        !self.caps.is_empty()
     }
 
     /// The directories and files of the `fs` section with this verb, for opening them as handles.
@@ -350,23 +388,26 @@ impl Permissions {
 
     /// Whether the policy forbids this access; for the other names of a thing whose first name was checked.
     pub fn forbids(&self, access: &Access<'_>) -> bool {
-        self.deny.iter().any(|grant| grant.covers(access))
+        self.denials().any(|grant| grant.covers(access))
     }
 
     /// The verbs and paths of the `fs` section that the policy forbids.
     pub fn forbidden_paths(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.deny.iter().filter(|grant| grant.section == "fs").map(|grant| (grant.verb.as_str(), grant.object.as_str()))
+        self.denials().filter(|grant| grant.section == "fs").map(|grant| (grant.verb.as_str(), grant.object.as_str()))
     }
 
     /// The objects of the `fs` section with this verb that header and policy both allow: the narrower of each
     /// two that overlap. What is denied is not taken out, see [`forbidden_paths`](Self::forbidden_paths).
     pub fn paths<'a>(&'a self, verb: &'a str) -> impl Iterator<Item = String> + 'a {
-        self.roots(verb).flat_map(move |asked| match &self.cap {
-            None => vec![asked.to_owned()],
-            Some(cap) => {
-                let caps = cap.iter().filter(|grant| grant.section == "fs" && grant.verb == verb);
-                caps.filter_map(|grant| narrower(asked, &grant.object)).map(str::to_owned).collect()
-            }
+        let is_meant = move |grant: &&Grant| grant.section == "fs" && grant.verb == verb;
+        self.roots(verb).flat_map(move |asked| {
+            self.caps.iter().filter_map(|cap| cap.allow.as_ref()).fold(vec![asked.to_owned()], |left, allow| {
+                let under = |path: &String| {
+                    let allowed = allow.iter().filter(is_meant);
+                    allowed.filter_map(|grant| narrower(path, &grant.object)).map(str::to_owned).collect::<Vec<_>>()
+                };
+                left.iter().flat_map(under).collect()
+            })
         })
     }
 
@@ -402,8 +443,8 @@ impl Permissions {
     pub fn could(&self, section: &str, verb: &str) -> bool {
         let implied =
             |grant: &&Grant| grant.section == section && self::section(section).is_ok_and(|section| section.implies(&grant.verb, verb));
-        let forbidden = self.deny.iter().filter(implied).any(|grant| grant.object == "*");
-        let capped = self.cap.as_ref().is_some_and(|cap| cap.iter().find(implied).is_none());
+        let forbidden = self.denials().filter(implied).any(|grant| grant.object == "*");
+        let capped = self.caps.iter().any(|cap| !cap.allows(|grant| implied(&grant)));
         self.asks_for(section, verb) && !capped && !forbidden
     }
 
@@ -611,6 +652,24 @@ mod tests {
         assert!(capped.check(&Access::path("read", Path::new("/srv/data/x"))).is_ok());
         assert!(capped.check(&Access::path("read", Path::new("/srv/keys/x"))).is_err());
         assert!(capped.check(&Access::path("read", Path::new("/srv/other"))).is_err());
+    }
+
+    #[test]
+    fn each_cap_holds_and_is_named() {
+        let table = |text: Value| serde_json::from_value::<BTreeMap<String, Value>>(text).unwrap();
+        let asked = permissions(json!({ "fs": { "write": ["/srv"] }, "sys": ["*"] }));
+        let capped =
+            asked.capped(Some(&table(json!({ "fs": { "write": ["/srv/data"] }, "sys": ["*"] }))), &BTreeMap::new(), &System::default());
+        let capped = capped.unwrap();
+        let night = table(json!({ "fs": { "write": ["/srv/data/night", "/srv/other"] } }));
+        let both =
+            capped.clone().capped_by("policy.unattended", Some(&night), &table(json!({ "sys": ["*"] })), &System::default()).unwrap();
+        assert_eq!(both.paths("write").collect::<Vec<_>>(), ["/srv/data/night"]);
+        let refusal = |access: Access<'_>| both.check(&access).unwrap_err().hints;
+        assert_eq!(refusal(Access::path("write", Path::new("/srv/data/x"))), ["see `[policy.unattended.allow]` in runbook.toml"]);
+        assert_eq!(refusal(Access::path("write", Path::new("/srv/other"))), ["see `[policy.allow]` in runbook.toml"]);
+        assert_eq!(refusal(Access::word("sys", "read", "cpu")), ["see `[policy.unattended.deny]` in runbook.toml"]);
+        assert!(!both.could("sys", "read") && capped.could("sys", "read"));
     }
 
     #[test]
