@@ -33,6 +33,27 @@ pub fn nearest<'n, N: AsRef<str> + ?Sized + 'n>(name: &str, known: impl IntoIter
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether a text is what a pattern says, in which `*` stands for any characters.
+pub fn is_like(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
 /// `1 check`, `2 checks`; `thing` is the word for one.
 pub fn count(number: impl TryInto<u64>, thing: &str) -> String {
     // What does not fit is not 1 either way.

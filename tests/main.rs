@@ -16,6 +16,7 @@ mod outbox;
 mod pages;
 mod permissions;
 mod plan;
+mod policy;
 mod rebinding;
 mod resume;
 mod secrets;

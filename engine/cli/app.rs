@@ -9,15 +9,15 @@ use crate::cli::Global;
 use crate::cli::exit;
 use crate::cli::render;
 use crate::cli::terminal::{Terminal, WARN, styled};
-use crate::cli::who;
-use crate::config::{Environment, Flags, KeyPlace, Library, Loaded, Problems, Project, state_place};
+use crate::cli::{clearance, who};
+use crate::config::{Environment, Flags, KeyPlace, Library, Loaded, Problems, Project, Right, state_place};
 use crate::error::{Error, Kind, Result};
 use crate::host::Permissions;
-use crate::model::{Diagnostic, Module, System};
+use crate::model::{Diagnostic, Module, Origin, System, Trigger};
 use crate::run::recover;
 use crate::script::{Script, stdlib};
 use crate::store::audit::{Act, Action};
-use crate::store::{Keys, Sqlite, StateDir, Vault};
+use crate::store::{Keys, Sqlite, StateDir, Store, Vault};
 
 /// One command under way.
 pub(super) struct App {
@@ -87,11 +87,25 @@ impl App {
         Ok(system)
     }
 
-    /// What a runbook may touch for a system: its header, capped by the policy.
-    pub(super) fn permissions(&self, script: &Script, system: &System) -> Result<Permissions, Problems> {
+    /// What a runbook may touch for a system, attended or not: its header, capped by the policy.
+    pub(super) fn permissions(&self, script: &Script, system: &System, attended: bool) -> Result<Permissions, Problems> {
         let policy = &self.project()?.settings.policy;
-        let asked = Permissions::read(&script.header.allow, system)?;
-        Ok(asked.capped(policy.allow.as_ref(), &policy.deny, system)?)
+        let asked = Permissions::read(&script.header.allow, system)?.capped(policy.allow.as_ref(), &policy.deny, system)?;
+        let (table, caps) = policy.caps(attended);
+        Ok(asked.capped_by(table, caps.allow.as_ref(), &caps.deny, system)?)
+    }
+
+    /// Who is behind the command: a person when one can be asked, else a program of theirs.
+    pub(super) fn origin(&self) -> Origin {
+        let is_attended = !self.no_input && self.terminal.can_ask();
+        let trigger = if is_attended { Trigger::Command } else { Trigger::Program };
+        Origin { trigger, account: who::person(&self.environment) }
+    }
+
+    /// Refuses what whoever is behind the command may not do, and has that on record.
+    pub(super) fn permit(&self, store: &dyn Store, right: Right, runbook: &str, system: Option<&str>) -> Result<(), Problems> {
+        let policy = &self.project()?.settings.policy;
+        Ok(clearance::permit(policy, store, &self.origin(), right, runbook, system.unwrap_or_default())?)
     }
 
     /// The state directory.
@@ -99,7 +113,7 @@ impl App {
         StateDir::open(&state_place(&self.environment)?)
     }
 
-    /// The store in it.
+    /// The store in it; one that can not be written where the command says that it only reads.
     pub(super) fn store(&self) -> Result<(StateDir, Sqlite)> {
         let state = self.state()?;
         let store = Sqlite::open(&state.database())?;

@@ -7,7 +7,7 @@ use crate::cli::clearance::powers;
 use crate::cli::history::now;
 use crate::cli::plan::text;
 use crate::cli::who;
-use crate::config::Problems;
+use crate::config::{Problems, Right};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Approval, Asked, Pinned, Plan};
 use crate::store::audit::{Act, Action, audited};
@@ -50,6 +50,7 @@ fn say(subject: &str, reason: &str, system: Option<&str>, approved: bool, app: &
     }
     let word = if approved { "approved" } else { "denied" };
     if let Ok(plan) = find_plan(&store, subject) {
+        app.permit(&store, Right::Approve, &plan.runbook, Some(&plan.system))?;
         let approval = to_plan(&plan, by, reason, approved)?;
         keep(&store, &approval, &format!("plan {}", plan.id))?;
         answer(&approval, &format!("{}plan {} is {word} by {}", text(&plan, false, app.terminal), plan.id, approval.by), app)?;
@@ -61,7 +62,7 @@ fn say(subject: &str, reason: &str, system: Option<&str>, approved: bool, app: &
     if app.library()?.find(subject).is_ok() {
         return pin(subject, system, by, reason, approved, app, &store);
     }
-    let approval = to_question(&store, subject, by, reason, approved)?;
+    let approval = to_question(&store, subject, by, reason, approved, app)?;
     keep(&store, &approval, &format!("run {subject}"))?;
     answer(&approval, &format!("the question of run {subject} is {word} by {}", approval.by), app)?;
     Ok(0)
@@ -93,7 +94,7 @@ fn to_plan(plan: &Plan, by: String, reason: &str, approved: bool) -> Result<Appr
     Ok(Approval { of: plan.hash.clone(), by, approved, reason: reason.to_owned(), at: now(), until: plan.until })
 }
 
-fn to_question(store: &Sqlite, reference: &str, by: String, reason: &str, approved: bool) -> Result<Approval> {
+fn to_question(store: &Sqlite, reference: &str, by: String, reason: &str, approved: bool, app: &App) -> Result<Approval, Problems> {
     let missing = |error: Error| match error.kind {
         Kind::Usage => {
             Error::new(Kind::Usage, format!("there is no plan, runbook or run `{reference}`")).hint("`runbook approvals` lists what waits")
@@ -105,6 +106,7 @@ fn to_question(store: &Sqlite, reference: &str, by: String, reason: &str, approv
         Error::new(Kind::Usage, format!("run #{} waits for nobody: {}", run.run, run.status.name()))
             .hint("`runbook approvals` lists what waits")
     })?;
+    app.permit(store, Right::Approve, &run.runbook, run.system.as_deref())?;
     may_answer(&asked, &by)?;
     Ok(Approval { of: asked.hash, by, approved, reason: reason.to_owned(), at: now(), until: asked.until })
 }
@@ -127,7 +129,8 @@ fn pin(name: &str, system: Option<&str>, by: String, reason: &str, approved: boo
     }
     let script = app.script(name)?;
     let system = app.system(system)?;
-    let powers = powers(&app.permissions(&script, &system)?);
+    app.permit(store, Right::Approve, &script.name, Some(&system.name))?;
+    let powers = powers(&app.permissions(&script, &system, false)?);
     let pinned = Pinned { runbook: script.name.clone(), system: system.name.clone(), powers, by, reason: reason.to_owned(), at: now() };
     let act = Act {
         who: pinned.by.clone(),

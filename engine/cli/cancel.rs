@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::app::App;
 use crate::cli::report::last_line;
-use crate::config::Problems;
+use crate::config::{Problems, Right};
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunState, Span};
 use crate::run::process::{is_alive, terminate};
@@ -30,6 +30,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let (_, store) = app.store()?;
     let run = find(&store, &args.run)?;
+    app.permit(&store, Right::Cancel, &run.runbook, run.system.as_deref())?;
     let supervisor = watcher(&run)?;
     let how = if args.now { "at once" } else { "" };
     let subject = format!("#{} {}", run.run, run.runbook);

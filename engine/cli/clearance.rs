@@ -1,21 +1,34 @@
-//! Whether a run may begin: typed names, plans, approvals and pinned permissions.
+//! Whether something may be done: rights, typed names, plans, approvals and pinned permissions.
 
 use crate::cli::app::App;
-use crate::config::{Policy, Problems};
+use crate::cli::history::now;
+use crate::config::{Policy, Problems, Right};
 use crate::error::{Error, Kind, Result};
 use crate::host::permission::in_words;
-use crate::model::{ApprovalVerdict, Danger, Header};
+use crate::model::{ApprovalVerdict, Danger, Header, Origin, Run};
 use crate::run::{Request, plan};
 use crate::store::Store;
+use crate::store::audit::{Act, Action};
 
-/// Refuses, or asks on the terminal.
+/// Refuses what whoever is behind it may not do; who tried is on record.
+pub(super) fn permit(policy: &Policy, store: &dyn Store, origin: &Origin, right: Right, runbook: &str, system: &str) -> Result<()> {
+    let decided = policy.permit(origin, right, runbook, system);
+    if let Err(error) = &decided {
+        let subject = if runbook.is_empty() { "secrets and the state" } else { runbook };
+        let act = Act { who: origin.to_string(), action: Action::Refuse, subject: subject.to_owned(), why: right.name().to_owned() };
+        store.audit(&act.entry(Some(&error.message)))?;
+    }
+    decided
+}
+
+/// Refuses a run that may not begin, or asks on the terminal.
 pub(super) fn ask(request: &Request, store: &dyn Store, yes: bool, app: &App) -> Result<(), Problems> {
     let policy = &app.project()?.settings.policy;
-    if policy.pin && app.no_input {
+    let is_attended = request.origin.is_attended();
+    if policy.pin && !is_attended {
         must_be_pinned(request, store)?;
     }
     let header = &request.script.header;
-    let is_attended = !app.no_input && app.terminal.can_ask();
     let is_destructive = header.danger == Danger::Destructive;
     let quorum = quorum(header, policy);
     let Some(planned) = &request.plan else {
@@ -29,11 +42,40 @@ pub(super) fn ask(request: &Request, store: &dyn Store, yes: bool, app: &App) ->
     };
     let needed = quorum.max(u32::from(is_destructive && !is_attended));
     plan::admit(store, planned, request, needed)?;
-    let is_approved = plan::standing(store, planned, needed)? == ApprovalVerdict::Approved;
+    let is_approved = plan::standing(store, planned, needed, now())? == ApprovalVerdict::Approved;
     if is_destructive && !is_approved && !yes {
         type_the_target(request)?;
     }
     Ok(())
+}
+
+/// Refuses a run that may not go on: where nobody can be asked, it needs what it would have needed to begin there.
+pub(super) fn again(request: &Request, run: &Run, store: &dyn Store, app: &App) -> Result<(), Problems> {
+    let policy = &app.project()?.settings.policy;
+    let (header, is_attended) = (&request.script.header, request.origin.is_attended());
+    let needed = quorum(header, policy).max(u32::from(header.danger == Danger::Destructive && !is_attended));
+    if let Some(planned) = request.plan.as_ref().filter(|plan| plan.run.is_none()) {
+        // It was cut off while it waited for its turn.
+        return Ok(plan::admit(store, planned, request, needed)?);
+    }
+    if is_attended {
+        return Ok(());
+    }
+    if policy.pin {
+        must_be_pinned(request, store)?;
+    }
+    let approved = match &request.plan {
+        // What was said counts as of the start: a run may well go on after its plan is out of date.
+        Some(planned) => plan::standing(store, planned, needed, run.started)? == ApprovalVerdict::Approved,
+        None => false,
+    };
+    if needed == 0 || approved {
+        return Ok(());
+    }
+    Err(Error::new(Kind::NotStarted, format!("`{}` is destructive, and nobody can be asked", run.runbook))
+        .code("RB3203")
+        .hint(format!("at a terminal: runbook resume {}", run.run))
+        .into())
 }
 
 /// How many people must say yes to a plan of this runbook.

@@ -46,6 +46,7 @@ use serde_json::Value;
 use crate::cli::app::App;
 use crate::cli::{Color, Global, commit, params, run as command};
 use crate::host::{Stop, extend};
+use crate::model::Origin;
 use crate::run::outbox::deliver_due;
 use crate::run::process::share;
 use crate::run::{Faults, Request, Supervisor, Worker};
@@ -109,7 +110,7 @@ impl Builder {
     /// `config`, when they are wrong, or the state directory is not its owner's alone.
     pub fn build(self) -> Result<Runbooks> {
         let global = Global { directory: self.project, quiet: true, no_input: true, color: Color::Never, ..Global::default() };
-        let mut app = App::new(global);
+        let mut app = App::new(global, false);
         if let Some(state) = self.state {
             let text = state.to_str().ok_or_else(|| Error::new(Kind::Config, format!("`{}` is not UTF-8", state.display())))?;
             app.environment = app.environment.with("RUNBOOK_STATE_DIR", text);
@@ -148,6 +149,7 @@ impl Runbooks {
             by: "embedded".to_owned(),
             timeout: None,
             when_locked: None,
+            person: None,
             yes: false,
             control: None,
         }
@@ -164,6 +166,7 @@ pub struct Start<'a> {
     by: String,
     timeout: Option<Duration>,
     when_locked: Option<WhenLocked>,
+    person: Option<String>,
     yes: bool,
     control: Option<Box<dyn FnOnce(Control) + 'a>>,
 }
@@ -204,7 +207,14 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Says yes to a runbook that is destructive; it is refused without.
+    /// A person watches over it, of this account: what `[policy.attended]` and the roles say of them holds. Otherwise it
+    /// is unattended, and runs by the account of the program.
+    pub fn attended(mut self, account: &str) -> Self {
+        self.person = Some(account.to_owned());
+        self
+    }
+
+    /// The person who watches over it says yes to a runbook that is destructive; it is refused without.
     pub fn yes(mut self) -> Self {
         self.yes = true;
         self
@@ -235,15 +245,15 @@ impl<'a> Start<'a> {
             return Err(Error::new(Kind::NotStarted, format!("`{}` is destructive", script.name)).hint("`yes` says that it is meant"));
         }
         let system = app.system(self.system.as_deref())?;
-        let permissions = app.permissions(&script, &system)?;
         let mut given = self.params;
         let secret_params = params::secrets_of(&mut given, &script.header);
         let (shown, _) = check_params(&script.header, &given)?;
         let (state, store) = app.store()?;
+        let program = app.origin();
         let asked = command::Asked {
+            origin: self.person.map_or(program, |account| Origin { trigger: Trigger::Command, account }),
             params: command::plain_params(&script, &given, &shown),
             shown,
-            permissions,
             secret_params,
             commit: commit.and_then(|asked| asked.join().ok().flatten()),
             timeout: self.timeout.map(Span),
@@ -253,7 +263,7 @@ impl<'a> Start<'a> {
             system,
             script,
         };
-        let request = Request { by: self.by, ..asked.request(app, &state)? };
+        let request = Request { by: self.by, ..asked.to_run(app, &state, &store, self.yes)? };
         let addresses = request.addresses.clone();
         let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
         if let Some(take) = self.control {

@@ -9,6 +9,7 @@ use crate::cli::history::now;
 use crate::cli::report::visible;
 use crate::cli::terminal::{DIM, WARN, styled};
 use crate::cli::who;
+use crate::config::Right;
 use crate::error::Result;
 use crate::model::{Approval, Asked, Run};
 use crate::store::Sqlite;
@@ -35,7 +36,10 @@ pub(super) fn tell(run: &Run, asked: &Asked, database: &Path, app: &App) {
         format!("    approve:  runbook approve {number} --reason \"…\"     deny:  runbook deny {number} --reason \"…\""),
     ));
     let person = who::person(&app.environment);
-    if app.no_input || !app.terminal.can_ask() || may_answer(asked, &person).is_err() {
+    let system = run.system.as_deref().unwrap_or_default();
+    let has_right =
+        || app.project().is_ok_and(|project| project.settings.policy.permit(&app.origin(), Right::Approve, &run.runbook, system).is_ok());
+    if !app.origin().is_attended() || may_answer(asked, &person).is_err() || !has_right() {
         return;
     }
     app.terminal.insist("    or here:  yes, or no, and why");

@@ -5,7 +5,7 @@ use crate::cli::clearance::quorum;
 use crate::cli::params::ParamArgs;
 use crate::cli::plain::short;
 use crate::cli::report::visible;
-use crate::cli::run::{Order, request, this_binary};
+use crate::cli::run::{Order, asked, this_binary};
 use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, Terminal, WARN, styled, width};
 use crate::config::Problems;
 use crate::model::{Change, Level, Plan, PlannedEffect, PlannedStep, Span};
@@ -49,7 +49,8 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
 pub(super) fn show(order: &Order, params: &ParamArgs, showing: Showing, app: &App) -> Result<u8, Problems> {
     let worker = Worker::start(&this_binary()?)?;
     let (state, store) = app.store()?;
-    let Some(request) = request(order, params, app, &state)? else { return Ok(4) };
+    let Some(asked) = asked(order, params, app)? else { return Ok(4) };
+    let request = asked.to_plan(app, &state, &store)?;
     let policy = &app.project()?.settings.policy;
     let plan = plan::draft(&store, &state, worker, &request, policy.plan_valid)?;
     store.keep_plan(&plan)?;

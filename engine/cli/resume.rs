@@ -47,11 +47,10 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let script = recorded_script(&store, &run)?;
     let Prepared { system, params } = prepared(&run, &events, app)?;
     let secret_params = secrets_again(&args.p, &script.header, &params, app)?;
-    let permissions = app.permissions(&script, &system)?;
     let asked = Asked {
         script,
+        origin: app.origin(),
         system,
-        permissions,
         params,
         shown: run.params.clone(),
         secret_params,
@@ -61,7 +60,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         when_locked: None,
         faults: args.faults.faults(),
     };
-    let request = asked.request(app, &state)?;
+    let request = asked.to_resume(&run, app, &state, &store)?;
     app.terminal.say(&format!("#{} goes on: {}", run.run, standing(&run)));
     let act = act(&run, &decisions, app);
     let supervisor = audited(&store, &act, || Supervisor::resume(&store, &state, worker, request, run.id, decisions))?;

@@ -1,9 +1,9 @@
 //! `runbook retry`: a new run as an earlier one was asked for, with the runbook as it is now.
 
 use crate::cli::app::App;
+use crate::cli::commit;
 use crate::cli::resume::{prepared, secrets_again};
 use crate::cli::run::{Answer, Asked, FaultArgs, conduct, passes_the_check, plain_params, this_binary};
-use crate::cli::{clearance, commit};
 use crate::config::Problems;
 use crate::model::Span;
 use crate::run::{Supervisor, Worker};
@@ -41,7 +41,6 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         return Ok(4);
     }
     let system = app.system(run.system.as_deref())?;
-    let permissions = app.permissions(&script, &system)?;
     let secret_params = secrets_again(&args.p, &script.header, &recorded.params, app)?;
     let given = recorded.params.into_iter().map(|(name, value)| (name, Given::Value(value))).collect();
     let (shown, _) = check_params(&script.header, &given)?;
@@ -51,9 +50,9 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let commit = commit.and_then(|asked| asked.join().ok().flatten());
     let faults = args.faults.faults();
     let (timeout, when_locked, plan) = (args.timeout, None, None);
-    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout, when_locked, plan, faults };
-    let request = asked.request(app, &state)?;
-    clearance::ask(&request, &store, args.yes, app)?;
+    let origin = app.origin();
+    let asked = Asked { origin, script, system, params, shown, secret_params, commit, timeout, when_locked, plan, faults };
+    let request = asked.to_run(app, &state, &store, args.yes)?;
     let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
     conduct(supervisor, &store, &state, app, args.answer)
 }

@@ -17,14 +17,14 @@ use crate::cli::plain::Plain;
 use crate::cli::plan::{self, Showing};
 use crate::cli::report;
 use crate::cli::terminal::{WARN, styled};
-use crate::cli::{clearance, offer, who};
-use crate::config::{FILE, KeyPlace, Problems, Sandbox};
+use crate::cli::{clearance, offer};
+use crate::config::{FILE, KeyPlace, Problems, Right, Sandbox};
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{
-    Diagnostic, Event, EventKind, Level, Module, ParamType, Plan, Run, RunState, Span, System, Trigger, WhenLocked, lock_name,
+    Diagnostic, Event, EventKind, Level, Module, Origin, ParamType, Plan, Run, RunState, Span, System, WhenLocked, lock_name,
 };
 use crate::run::journal::Journal;
 use crate::run::process::hide;
@@ -109,9 +109,11 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         None => Order::of_runbook(args.name.clone().unwrap_or_default(), args.system.clone(), args.timeout),
     };
     order.when_locked = args.when_locked;
-    let Some(request) = request(&order, &args.params, app, &state)? else { return Ok(4) };
-    clearance::ask(&request, &store, args.yes, app)?;
-    let request = Request { faults: args.faults.faults(), ..request };
+    let Some(asked) = asked(&order, &args.params, app)? else { return Ok(4) };
+    if args.when_locked == Some(WhenLocked::Replace) {
+        app.permit(&store, Right::Cancel, &asked.script.name, Some(&asked.system.name))?;
+    }
+    let request = Asked { faults: args.faults.faults(), ..asked }.to_run(app, &state, &store, args.yes)?;
     let source = args.from.as_deref().map(|step| source(&store, &request, step)).transpose()?;
     let supervisor = Supervisor::start(&store, &state, worker, request, source)?;
     conduct(supervisor, &store, &state, app, args.answer)
@@ -139,14 +141,13 @@ impl Order {
 }
 
 /// Reads everything an order is about. Nothing when the script does not pass the check, which is told.
-pub(super) fn request(order: &Order, params: &ParamArgs, app: &App, state: &StateDir) -> Result<Option<Request>, Problems> {
+pub(super) fn asked(order: &Order, params: &ParamArgs, app: &App) -> Result<Option<Asked>, Problems> {
     let commit = commit::of(app.library()?.find(&order.name)?.file);
     let script = app.script(&order.name)?;
     if !passes_the_check(&script, app) {
         return Ok(None);
     }
     let system = app.system(order.system.as_deref())?;
-    let permissions = app.permissions(&script, &system)?;
     let (mut given, secret_params) = params::read(params, &script.header, &app.environment)?;
     if let Some(plan) = &order.plan {
         let is_plain = |name: &String| script.header.params.get(name).is_some_and(|param| param.kind != ParamType::Secret);
@@ -158,15 +159,15 @@ pub(super) fn request(order: &Order, params: &ParamArgs, app: &App, state: &Stat
     let params = plain_params(&script, &given, &shown);
     let commit = commit.and_then(|asked| asked.join().ok().flatten());
     let (timeout, when_locked, plan, faults) = (order.timeout, order.when_locked, order.plan.clone(), Faults::default());
-    let asked = Asked { script, system, permissions, params, shown, secret_params, commit, timeout, when_locked, plan, faults };
-    asked.request(app, state).map(Some)
+    let origin = app.origin();
+    Ok(Some(Asked { origin, script, system, params, shown, secret_params, commit, timeout, when_locked, plan, faults }))
 }
 
-/// A run as it was asked for, new or again.
+/// A run as it was asked for, new or again. There is no other way to a [`Request`], and each of its ways decides.
 pub(super) struct Asked {
+    pub(super) origin: Origin,
     pub(super) script: Script,
     pub(super) system: System,
-    pub(super) permissions: Permissions,
     pub(super) params: BTreeMap<String, Value>,
     pub(super) shown: BTreeMap<String, Value>,
     pub(super) secret_params: BTreeMap<String, String>,
@@ -178,12 +179,32 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Everything the run is made of.
-    pub(super) fn request(self, app: &App, state: &StateDir) -> Result<Request, Problems> {
+    /// Everything a run is made of that begins now, if it may.
+    pub(super) fn to_run(self, app: &App, state: &StateDir, store: &dyn Store, yes: bool) -> Result<Request, Problems> {
+        let request = self.request(app, state, store, Right::Run)?;
+        clearance::ask(&request, store, yes, app)?;
+        Ok(request)
+    }
+
+    /// Everything a run is made of that goes on now, if it may.
+    pub(super) fn to_resume(self, run: &Run, app: &App, state: &StateDir, store: &dyn Store) -> Result<Request, Problems> {
+        let request = self.request(app, state, store, Right::Run)?;
+        clearance::again(&request, run, store, app)?;
+        Ok(request)
+    }
+
+    /// Everything a run would be made of.
+    pub(super) fn to_plan(self, app: &App, state: &StateDir, store: &dyn Store) -> Result<Request, Problems> {
+        self.request(app, state, store, Right::Plan)
+    }
+
+    fn request(self, app: &App, state: &StateDir, store: &dyn Store, right: Right) -> Result<Request, Problems> {
         let settings = &app.project()?.settings;
+        clearance::permit(&settings.policy, store, &self.origin, right, &self.script.name, &self.system.name)?;
+        let permissions = app.permissions(&self.script, &self.system, self.origin.is_attended())?;
         let sandbox = enforcement(settings.sandbox);
         if sandbox == Enforcement::Strict {
-            demand(&self.permissions)?;
+            demand(&permissions)?;
         }
         let limits = Limits {
             time: self.timeout.or(self.script.header.timeout).or(Some(settings.limits.timeout)),
@@ -195,20 +216,20 @@ impl Asked {
         };
         Ok(Request {
             lock: lock(&self.script, &self.system, &self.shown, self.when_locked)?,
-            secrets: secrets(app, state, &self.system, &self.permissions, self.secret_params)?,
+            secrets: secrets(app, state, &self.system, &permissions, self.secret_params)?,
             script: self.script,
             params: self.params,
             shown: self.shown,
-            permissions: self.permissions,
+            permissions,
             limits,
             commit: self.commit,
-            trigger: Trigger::Command,
+            trigger: self.origin.trigger,
             by: app.who(),
             protected: protected(app, state)?,
             addresses: super::outbox::addresses(app, state)?,
             system: self.system,
             plan: self.plan,
-            account: who::person(&app.environment),
+            origin: self.origin,
             faults: self.faults,
         })
     }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::app::{App, stored_secret};
 use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, styled, table};
-use crate::config::{BUILTIN, KeyPlace, Problems, SecretSource};
+use crate::config::{BUILTIN, KeyPlace, Problems, Right, SecretSource};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
 use crate::store::audit::{self, audited};
@@ -45,6 +45,18 @@ enum Action {
     RotateKey,
 }
 
+impl Args {
+    /// What the audit log calls it.
+    pub(super) fn acts(&self) -> &'static [audit::Action] {
+        match self.action {
+            Action::Set { .. } => &[audit::Action::SetSecret],
+            Action::Rm { .. } => &[audit::Action::RemoveSecret],
+            Action::RotateKey => &[audit::Action::RotateKey],
+            Action::List | Action::Check => &[],
+        }
+    }
+}
+
 /// A shorter one could not be masked without masking ordinary words.
 const SHORTEST: usize = 6;
 /// The longest secret; keys and certificates fit.
@@ -66,16 +78,18 @@ pub(super) struct Known {
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     match args.action {
-        Action::Set { name } => Ok(set(&name, app)?),
-        Action::Rm { name } => Ok(remove(&name, app)?),
+        Action::Set { name } => set(&name, app),
+        Action::Rm { name } => remove(&name, app),
         Action::List => list(app),
         Action::Check => check(app),
-        Action::RotateKey => Ok(rotate(app)?),
+        Action::RotateKey => rotate(app),
     }
 }
 
-fn set(name: &str, app: &App) -> Result<u8> {
+fn set(name: &str, app: &App) -> Result<u8, Problems> {
     check_name(name)?;
+    let (state, store) = app.store()?;
+    app.permit(&store, Right::Manage, "", None)?;
     let value = if app.terminal.can_ask() && !app.no_input {
         dialoguer::Password::new()
             .with_prompt(format!("secret `{name}`"))
@@ -87,9 +101,9 @@ fn set(name: &str, app: &App) -> Result<u8> {
     };
     if value.chars().count() < SHORTEST {
         return Err(Error::new(Kind::Usage, format!("a secret has at least {SHORTEST} characters"))
-            .hint("a shorter one could not be masked in outputs; nothing was changed"));
+            .hint("a shorter one could not be masked in outputs; nothing was changed")
+            .into());
     }
-    let (state, store) = app.store()?;
     let place = KeyPlace::find(&app.environment)?;
     let _turn = turn(&place)?;
     let keys = match keys(&place)? {
@@ -121,22 +135,28 @@ fn turn(place: &KeyPlace) -> Result<File> {
 }
 
 /// The old key goes when nothing needs it any more; where this is cut off, both are there and the next one goes on.
-fn rotate(app: &App) -> Result<u8> {
-    let vault = Vault::of(&app.state()?);
+fn rotate(app: &App) -> Result<u8, Problems> {
+    let (state, store) = app.store()?;
+    app.permit(&store, Right::Manage, "", None)?;
+    let vault = Vault::of(&state);
     let place = KeyPlace::find(&app.environment)?;
     let _turn = turn(&place)?;
     let keys = keys(&place)?.ok_or_else(|| {
         Error::new(Kind::Usage, format!("there is no key at `{}`", place.file.display())).hint("the first `runbook secret set` makes one")
     })?;
+    let act = app.act(audit::Action::RotateKey, "secrets", "");
     if place.is_credential {
-        let count = vault.reseal(&keys)?;
+        let count = audited(&store, &act, || vault.reseal(&keys))?;
         app.terminal.say(&format!("{count} secrets are encrypted with the first key of the credential; the others can be removed from it"));
         return Ok(0);
     }
-    let keys = keys.renewed()?;
-    keep_keys(&place.file, &keys)?;
-    let count = vault.reseal(&keys)?;
-    keep_keys(&place.file, &keys.first())?;
+    let count = audited(&store, &act, || {
+        let keys = keys.renewed()?;
+        keep_keys(&place.file, &keys)?;
+        let count = vault.reseal(&keys)?;
+        keep_keys(&place.file, &keys.first())?;
+        Ok(count)
+    })?;
     app.terminal.say(&format!("{count} secrets are encrypted with a new key: {}     keep a copy of it", place.file.display()));
     Ok(0)
 }
@@ -158,9 +178,10 @@ fn check_name(name: &str) -> Result<()> {
     Err(Error::new(Kind::Usage, format!("`{}` is no name of a secret", name.escape_default())).hint("use letters, digits, `-` and `_`"))
 }
 
-fn remove(name: &str, app: &App) -> Result<u8> {
+fn remove(name: &str, app: &App) -> Result<u8, Problems> {
     check_name(name)?;
     let (state, store) = app.store()?;
+    app.permit(&store, Right::Manage, "", None)?;
     let missing = || Error::new(Kind::Usage, format!("no secret `{name}` was set here")).hint("`runbook secret list` shows them");
     audited(&store, &app.act(audit::Action::RemoveSecret, name, ""), || {
         if Vault::of(&state).remove(name)? { Ok(()) } else { Err(missing()) }

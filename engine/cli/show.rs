@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// The system whose names the permissions are shown with
     #[arg(short, long, add = crate::cli::complete::systems())]
     system: Option<String>,
+    /// Show what holds for runs nobody watches over
+    #[arg(long)]
+    unattended: bool,
     /// Print the script instead
     #[arg(long)]
     source: bool,
@@ -50,7 +53,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         return Ok(0);
     }
     let system = app.system(args.system.as_deref())?;
-    let permissions = app.permissions(&script, &system)?;
+    let permissions = app.permissions(&script, &system, !args.unattended)?;
     let grants: Vec<&Grant> = permissions.effective().collect();
     if app.json {
         app.answer_json(&Shown {

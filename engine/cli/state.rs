@@ -10,7 +10,7 @@ use crate::cli::app::App;
 use crate::cli::audit::scope;
 use crate::cli::history::now;
 use crate::cli::terminal::{DIM, styled};
-use crate::config::{Problems, state_place};
+use crate::config::{Problems, Right, state_place};
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunState, Size, Span};
 use crate::run::process::is_alive;
@@ -52,6 +52,17 @@ enum Verb {
     },
 }
 
+impl Args {
+    /// What the audit log calls it.
+    pub(super) fn acts(&self) -> &'static [Action] {
+        match self.action {
+            Verb::Restore { .. } => &[Action::Restore],
+            Verb::Prune { dry_run: false } => &[Action::Prune],
+            Verb::Backup { .. } | Verb::Verify { .. } | Verb::Prune { dry_run: true } => &[],
+        }
+    }
+}
+
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     Ok(match args.action {
         Verb::Backup { to } => backup(&app.directory().join(to), app)?,
@@ -84,9 +95,10 @@ fn verify(path: &Path, app: &App) -> Result<u8> {
     Ok(0)
 }
 
-fn put_back(from: &Path, yes: bool, app: &App) -> Result<u8> {
+fn put_back(from: &Path, yes: bool, app: &App) -> Result<u8, Problems> {
     let place = state_place(&app.environment)?;
     let is_used = std::fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_some());
+    app.project()?.settings.policy.permit(&app.origin(), Right::Manage, "", "")?;
     if is_used {
         refuse_running(&place)?;
         confirm(&place, yes, app)?;
@@ -148,6 +160,9 @@ fn confirm(place: &Path, yes: bool, app: &App) -> Result<()> {
 fn prune(dry_run: bool, app: &App) -> Result<u8, Problems> {
     let keep = &app.project()?.settings.retention;
     let (state, store) = app.store()?;
+    if !dry_run {
+        app.permit(&store, Right::Manage, "", None)?;
+    }
     let ago = |span: Span| now() - SignedDuration::try_from(span.0).unwrap_or(SignedDuration::ZERO);
     let retention = Retention { before: ago(keep.runs), keep_min: keep.keep_min };
     let subject = format!("runs before {}", retention.before.strftime("%Y-%m-%d %H:%M:%S UTC"));

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::config::guard::{self, Care};
 use crate::config::keys::{KEYS, KeyKind, defaults};
 use crate::config::node::{Data, Node};
+use crate::config::policy::check_roles;
 use crate::config::systems::Problems;
 use crate::config::{Environment, Settings, Systems, typed};
 use crate::error::{Error, Kind, Place};
@@ -187,13 +188,24 @@ fn merge(layers: Vec<(Origin, Node)>, problems: &mut Vec<Error>) -> (Node, BTree
     (merged, origins)
 }
 
-/// A layer adds to what is denied below it and can not lift a pin: who may deny may not be overruled by a project.
+/// A layer adds to what is denied below it, can not lift a pin, and gives no roles where there are some: who owns the
+/// machine may not be overruled by a project.
 fn keep_denials(below: &Node, layer: &mut Node, problems: &mut Vec<Error>) {
     if below.at(&["policy", "pin"]).is_some_and(|pin| pin.json() == true) {
         layer.take(&["policy", "pin"]);
     }
-    if let (Some(lower), Some(upper)) = (below.at(&["policy", "deny"]), layer.at_mut(&["policy", "deny"])) {
-        unite(lower, upper, problems);
+    for deny in [&["policy", "deny"][..], &["policy", "attended", "deny"], &["policy", "unattended", "deny"]] {
+        if let (Some(lower), Some(upper)) = (below.at(deny), layer.at_mut(deny)) {
+            unite(lower, upper, problems);
+        }
+    }
+    if let (Some(lower), Some(upper)) = (below.at(&["policy", "roles"]), layer.at(&["policy", "roles"])) {
+        problems.push(
+            Error::new(Kind::Config, "who may do what is said in another file already, and not here")
+                .hint(format!("leave `[policy.roles]` to the one at {}", lower.place))
+                .at(upper.place.clone()),
+        );
+        layer.take(&["policy", "roles"]);
     }
 }
 
@@ -240,6 +252,7 @@ fn check(root: &Node, settings: &Settings, problems: &mut Vec<Error>) {
             wrong(&["limits", name], format!("`limits.{name}`: found 0, expected at least 1"), "nothing could run");
         }
     }
+    check_roles(root, &settings.policy.roles, problems);
 }
 
 /// Reads a settings or system file that nobody else may write.
@@ -325,6 +338,33 @@ mod tests {
         let policy = place.find().unwrap().settings.policy;
         assert_eq!(json!(policy.deny), json!({ "exec": ["/bin/rm", "/bin/sh"], "fs": { "write": ["/etc"] } }));
         assert!(policy.pin);
+    }
+
+    #[test]
+    fn a_project_gives_no_roles_where_the_machine_has_some() {
+        let role = "members = [\"jo\"]\nrunbooks = [\"*\"]\nmay = [\"run\"]\n";
+        let machine = format!("[policy.roles.lead]\n{role}[policy.unattended.deny]\nexec = [\"/bin/sh\"]\n");
+        let files = |project: &str| Place::new(&[("etc/runbook.toml", &machine), ("project/runbook.toml", project)]).find();
+        let problems = files(&format!("[policy.roles.lead]\n{}", role.replace("jo", "maya"))).unwrap_err();
+        assert_eq!(problems.errors.len(), 1, "{problems:?}");
+        assert!(problems.errors[0].message.contains("in another file already"), "{problems:?}");
+        let policy = files("[policy.unattended.deny]\nexec = [\"/bin/rm\"]\n").unwrap().settings.policy;
+        assert_eq!(json!(policy.unattended.deny), json!({ "exec": ["/bin/rm", "/bin/sh"] }));
+    }
+
+    #[test]
+    fn a_role_that_says_too_little_or_names_what_is_not_there_is_told() {
+        let text = "[policy.roles.a]\nmembers = [\"@scedule\"]\nmay = [\"run\"]\n[policy.roles.b]\nmembers = [\"jo\"]\nmay = [\"fly\"]\n";
+        let problems = Place::new(&[("project/runbook.toml", text)]).find().unwrap_err();
+        let all: Vec<String> = problems.errors.iter().map(|error| format!("{} {:?}", error.message, error.hints)).collect();
+        assert_eq!(
+            all,
+            [
+                "`policy.roles.a` has no `runbooks` [\"write `[\\\"*\\\"]` for all\"]",
+                "`policy.roles.a.members`: found `@scedule` [\"did you mean `@schedule`?\"]",
+                "`policy.roles.b.may.0`: found `fly` [\"there are `plan`, `run`, `approve`, `cancel` and `manage`\"]",
+            ]
+        );
     }
 
     #[test]

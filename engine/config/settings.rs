@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::config::SecretSource;
+use crate::config::{Policy, SecretSource};
 use crate::model::{Size, Span};
 
 /// The settings of `runbook.toml`.
@@ -20,7 +19,7 @@ pub struct Settings {
     pub runbooks: String,
     /// `auto` uses what the kernel offers, `strict` refuses to run when it offers too little, `off` uses nothing of it.
     pub sandbox: Sandbox,
-    /// What runbooks may touch.
+    /// What runbooks may touch, and who may do what.
     pub policy: Policy,
     /// What a run may use.
     pub limits: Limits,
@@ -28,22 +27,6 @@ pub struct Settings {
     pub retention: Retention,
     /// Where secrets come from, by name.
     pub secrets: BTreeMap<String, SecretSource>,
-}
-
-/// What runbooks may touch.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Policy {
-    /// What runbooks may touch at most; what their headers ask for when absent.
-    pub allow: Option<BTreeMap<String, Value>>,
-    /// What no runbook may touch, whatever else is allowed.
-    pub deny: BTreeMap<String, Value>,
-    /// Whether a header that asks for more than was approved waits for a person.
-    pub pin: bool,
-    /// How many people must approve the plan of a destructive runbook; with more than one, others than who asked.
-    pub approvals: u32,
-    /// How long a plan and its approvals count.
-    pub plan_valid: Span,
 }
 
 /// What a run may use.
@@ -97,8 +80,10 @@ pub enum Sandbox {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::Value;
+
     use super::*;
-    use crate::config::{Environment, Flags, KEYS, Project};
+    use crate::config::{Environment, Flags, KEYS, Project, Role};
 
     fn fields(value: &Value, before: &str, all: &mut BTreeSet<String>) {
         match value {
@@ -113,7 +98,8 @@ mod tests {
 
     #[test]
     fn the_table_of_keys_is_the_fields_of_the_settings() {
-        let settings = Settings { secrets: [("NAME".to_owned(), SecretSource::default())].into(), ..Settings::default() };
+        let mut settings = Settings { secrets: [("NAME".to_owned(), SecretSource::default())].into(), ..Settings::default() };
+        settings.policy.roles = [("NAME".to_owned(), Role::default())].into();
         let mut all = BTreeSet::new();
         fields(&serde_json::to_value(settings).unwrap(), "", &mut all);
         assert_eq!(all, KEYS.iter().map(|key| key.name.to_owned()).collect());
@@ -121,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_help_of_each_key_is_the_comment_of_its_field() {
-        let source = concat!(include_str!("settings.rs"), include_str!("secret.rs"));
+        let source = concat!(include_str!("settings.rs"), include_str!("policy.rs"), include_str!("secret.rs"));
         for key in KEYS {
             let field = key.name.rsplit('.').next().unwrap();
             let comment = format!("/// {}\n    pub {field}: ", key.help);

@@ -13,6 +13,9 @@ use crate::error::{Error, Kind};
 /// The tags of enums in files; an entry can not be judged without its own.
 const TAG: &str = "kind";
 
+/// How serde begins to complain about what is none of some words.
+const UNKNOWN_WORD: &str = "unknown variant ";
+
 /// Reads a type; what does not fit is told and stays at its default.
 pub(super) fn read<T: DeserializeOwned + Default>(root: &Node, problems: &mut Vec<Error>) -> T {
     let mut left = root.clone();
@@ -42,7 +45,11 @@ fn leave_out<T: DeserializeOwned>(left: &mut Node, path: &[String], complaint: &
         return left.take(path).is_some();
     }
     for stand_in in [json!(""), json!(0)] {
-        if draws::<T>(wrap(left, path, stand_in.clone()), complaint) {
+        let file = wrap(left, path, stand_in.clone());
+        let fits = serde_json::from_value::<T>(file).map_err(|error| error.to_string());
+        // Where one of some words is wanted, neither fits.
+        let is_about_it = |other: &str| [UNKNOWN_WORD, "invalid type", "invalid value"].iter().any(|start| other.starts_with(start));
+        if fits.is_err_and(|other| other == complaint || is_about_it(&other)) {
             continue;
         }
         if let Some(item) = left.at_mut(path) {
@@ -128,7 +135,7 @@ fn describe(root: &Node, path: &[String], complaint: &str) -> Error {
     if let Some(field) = missing(complaint) {
         return Error::new(Kind::Config, format!("`{name}` has no `{field}`")).at(node.key.clone());
     }
-    if let Some(rest) = complaint.strip_prefix("unknown variant ") {
+    if let Some(rest) = complaint.strip_prefix(UNKNOWN_WORD) {
         let mut names = rest.split('`').skip(1).step_by(2);
         let found = names.next().unwrap_or_default();
         return Error::new(Kind::Config, format!("`{name}`: found `{found}`")).suggest(found, names).at(node.place.clone());

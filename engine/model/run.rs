@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{Error, Kind};
-use crate::model::{Asked, Check, Effect, Intent, Level, Outcome, Step, StepState, System};
+use crate::model::{Asked, Check, Effect, Intent, Level, Outcome, Step, StepState, System, Trigger};
 
 /// The identity of a run: sortable by its start, unique everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,18 +104,6 @@ impl RunState {
     pub fn is_resumable(self) -> bool {
         matches!(self, Self::Failed | Self::Cancelled | Self::TimedOut | Self::Interrupted | Self::NeedsAttention)
     }
-}
-
-/// What started a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Trigger {
-    /// A person at a command line.
-    Command,
-    /// A due tick of a schedule.
-    Schedule,
-    /// Another run.
-    Run,
 }
 
 /// A script text that took part in a run, kept so that the run can be told and replayed later.

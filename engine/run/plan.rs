@@ -79,7 +79,7 @@ pub fn draft(store: &dyn Store, state: &StateDir, mut worker: Worker, request: &
         steps: told.steps,
         unknown: told.unknown,
         destructive: request.script.header.danger == Danger::Destructive,
-        by: request.account.clone(),
+        by: request.origin.account.clone(),
         made,
         until,
         run: None,
@@ -190,7 +190,7 @@ pub fn admit(store: &dyn Store, plan: &Plan, request: &Request, quorum: u32) -> 
     if plan.fingerprints.get("host") != host().as_ref() {
         return refused(format!("plan {} was made on another machine", plan.id));
     }
-    match standing(store, plan, quorum)? {
+    match standing(store, plan, quorum, now())? {
         ApprovalVerdict::Denied => refused(format!("plan {} was denied", plan.id)),
         ApprovalVerdict::Open if quorum > 0 => {
             Err(Error::new(Kind::Waiting, format!("plan {} needs {}", plan.id, approvals_in_words(quorum)))
@@ -200,13 +200,13 @@ pub fn admit(store: &dyn Store, plan: &Plan, request: &Request, quorum: u32) -> 
     }
 }
 
-/// What people said to a plan.
+/// What people said to a plan, as it counted at this time.
 ///
 /// # Errors
 ///
 /// `store`.
-pub fn standing(store: &dyn Store, plan: &Plan, quorum: u32) -> Result<ApprovalVerdict> {
-    Ok(verdict(&store.approvals(&plan.hash)?, &plan.by, &[], quorum, now()))
+pub fn standing(store: &dyn Store, plan: &Plan, quorum: u32, at: Timestamp) -> Result<ApprovalVerdict> {
+    Ok(verdict(&store.approvals(&plan.hash)?, &plan.by, &[], quorum, at))
 }
 
 fn approvals_in_words(quorum: u32) -> String {

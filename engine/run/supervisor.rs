@@ -21,8 +21,8 @@ use crate::host::{
 };
 use crate::model::system::Contact;
 use crate::model::{
-    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Outcome, Parcel, Plan, Run, RunId, RunState, StepState, System,
-    Trigger, WhenLocked,
+    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Origin, Outcome, Parcel, Plan, Run, RunId, RunState, StepState,
+    System, Trigger, WhenLocked,
 };
 use crate::run::faults::{self, Faults};
 use crate::run::journal::{End, Journal, Past, Verdict};
@@ -59,8 +59,8 @@ pub struct Request {
     pub trigger: Trigger,
     /// Who started it.
     pub by: String,
-    /// The same as approvals name people.
-    pub account: String,
+    /// Who is behind it; of the run it is part of, when it is part of one.
+    pub origin: Origin,
     /// Where the people are reached that it sends messages to.
     pub addresses: Addresses,
     /// What no script may touch, whatever it was granted: the state, the settings, the library, this binary.

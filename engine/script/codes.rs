@@ -408,6 +408,14 @@ pub const CODES: &[Code] = &[
         "",
         "",
     ),
+    code(
+        "RB3205",
+        "this is not theirs to do",
+        "`[policy.roles]` in runbook.toml says who may plan, run, approve and cancel what, and who may manage secrets and the state. Where there \
+         are roles, what none of them gives is refused. `runbook audit` has who tried.",
+        "",
+        "",
+    ),
 ];
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub enum Action {
     Resume,
     /// A person said what holds for a step.
     Decide,
+    /// A plan was made, and kept.
+    Plan,
     /// A plan was approved.
     Approve,
     /// A plan was denied.
@@ -33,10 +35,14 @@ pub enum Action {
     SetSecret,
     /// A secret was forgotten.
     RemoveSecret,
+    /// The secrets were encrypted with a new key.
+    RotateKey,
     /// What a header asks for was pinned.
     Pin,
     /// Old records were removed.
     Prune,
+    /// Something was not done, since whoever wanted it may not.
+    Refuse,
     /// The state was replaced by a backup.
     Restore,
     /// The state came from a format without an audit log.
@@ -44,17 +50,21 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 12] = [
+    /// Each of them.
+    pub const ALL: [Self; 15] = [
         Self::Run,
         Self::Resume,
         Self::Decide,
+        Self::Plan,
         Self::Approve,
         Self::Deny,
         Self::Cancel,
         Self::SetSecret,
         Self::RemoveSecret,
+        Self::RotateKey,
         Self::Pin,
         Self::Prune,
+        Self::Refuse,
         Self::Restore,
         Self::Upgrade,
     ];
@@ -65,13 +75,16 @@ impl Action {
             Self::Run => "run",
             Self::Resume => "resume",
             Self::Decide => "decide",
+            Self::Plan => "plan",
             Self::Approve => "approve",
             Self::Deny => "deny",
             Self::Cancel => "cancel",
             Self::SetSecret => "set-secret",
             Self::RemoveSecret => "remove-secret",
+            Self::RotateKey => "rotate-key",
             Self::Pin => "pin",
             Self::Prune => "prune",
+            Self::Refuse => "refuse",
             Self::Restore => "restore",
             Self::Upgrade => "upgrade",
         }

@@ -6,27 +6,7 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::permission::{ObjectKind, Section};
-
-/// Whether `text` matches `pattern`, in which `*` stands for any characters.
-pub(super) fn word(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
-}
+pub(super) use crate::words::is_like as word;
 
 /// Whether a URL matches `scheme://host[:port][/path]`. A pattern without a path covers every path;
 /// a path covers itself, and what `*` says.

@@ -77,7 +77,7 @@ impl Supervisor<'_> {
             key: question.key,
             question: self.redactor.text(&question.question),
             hash,
-            requester: self.request.account.clone(),
+            requester: self.request.origin.account.clone(),
             approvers: question.approvers,
             quorum: question.quorum.max(1),
             until: now().checked_add(expires).unwrap_or(Timestamp::MAX),

@@ -298,7 +298,7 @@ impl Store for Sqlite {
         let params = serde_json::to_string(&run.params).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
         self.write(|transaction| {
             let insert = || -> rusqlite::Result<(i64, Hash)> {
-                let (id, trigger, started) = (run.id.to_string(), word(&run.trigger), sortable(run.started));
+                let (id, trigger, started) = (run.id.to_string(), run.trigger.name(), sortable(run.started));
                 let pid_started = i64::try_from(supervisor.started).unwrap_or(0);
                 let (status, ended, level) = (run.status.name(), None::<String>, Level::Ok.name());
                 // In the order of `verify::RUN`.
@@ -355,7 +355,7 @@ impl Store for Sqlite {
                 uid: uid(),
                 action: Action::Run,
                 subject: audit::subject(number, &run.runbook, run.system.as_deref()),
-                why: word(&run.trigger),
+                why: run.trigger.name().to_owned(),
                 outcome: None,
                 run: u64::try_from(number).ok(),
             };
@@ -732,9 +732,5 @@ fn timestamp(text: &str) -> Result<Timestamp> {
 }
 
 fn trigger(text: &str) -> Result<Trigger> {
-    serde_json::from_value(Value::String(text.to_owned())).map_err(|error| unreadable("a trigger", &error))
-}
-
-fn word(trigger: &Trigger) -> String {
-    serde_json::to_value(trigger).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    Trigger::parse(text).ok_or_else(|| unreadable("a trigger", &Error::new(Kind::Store, format!("`{text}`"))))
 }
