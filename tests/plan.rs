@@ -108,6 +108,47 @@ fn a_caught_error_does_not_hide_a_difference() {
 }
 
 #[test]
+const LOCKED: &str =
+    "runbook(#{ title: \"t\", lock: \"data\", params: #{ hold: #{ def: false, type: \"bool\" } }, allow: #{ store: [\"write:*\"] } });
+    if params::hold { wait(\"1h\"); }
+    step(\"keep\", || store::put(\"k\", 1));";
+
+#[test]
+fn a_run_that_does_not_get_its_lock_spends_no_plan() {
+    let project = Project::new().runbook("test", LOCKED);
+    let mut holder = project.start(&["run", "test", "-p", "hold=true"]);
+    wait_until("the lock is held", || project.state().join("runs/1/log.jsonl").exists());
+    let done = project.command(["plan", "test", "--json"]).succeeds();
+    let plan = id(&done.json());
+    let done = done.then(["run", "--plan", &plan]).exits(6).talks("is held by test #1");
+    // One that is cut off while it waits carries it out when it goes on, and nobody else does.
+    let mut waiting = done.project.start(&["run", "--plan", &plan, "--when-locked", "wait 1h"]);
+    wait_until("the run waits", || {
+        std::fs::read_to_string(done.project.state().join("runs/3/log.jsonl")).is_ok_and(|log| log.contains("waits for"))
+    });
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    let done = done.then(["cancel", "1"]).succeeds();
+    holder.wait().unwrap();
+    let done = done.then(["resume", "3"]).succeeds();
+    let done = done.then(["run", "--plan", &plan]).exits(6).talks("RB3202");
+    // What goes on keeps to its plan.
+    let done = done.then(["plan", "test", "--json"]).succeeds();
+    let plan = id(&done.json());
+    let mut holder = done.project.start(&["run", "test", "-p", "hold=true"]);
+    wait_until("the lock is held", || done.project.state().join("runs/4/log.jsonl").exists());
+    let mut waiting = done.project.start(&["run", "--plan", &plan, "--when-locked", "wait 1h"]);
+    wait_until("the run waits", || {
+        std::fs::read_to_string(done.project.state().join("runs/5/log.jsonl")).is_ok_and(|log| log.contains("waits for"))
+    });
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    let done = done.then(["cancel", "4"]).succeeds();
+    holder.wait().unwrap();
+    let done = done.then(["run", "--plan", &plan]).succeeds();
+    let _ = done.then(["resume", "5"]).exits(6).talks("did what this plan says already");
+}
+
 fn a_changed_script_system_or_plan_is_refused_before_the_start() {
     let (done, plan) = planned(WRITES);
     let file = done.project.path().join("runbooks/test.rhai");

@@ -9,7 +9,7 @@ use crate::cli::params::{self, ParamArgs};
 use crate::cli::run::{Answer, Asked, FaultArgs, conduct, this_binary};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Decision, Event, EventKind, Header, ParamType, Run, RunState, Says, Span, StepState, System};
+use crate::model::{Decision, Event, EventKind, Header, ParamType, Plan, Run, RunState, Says, Span, StepState, System};
 use crate::run::journal::Journal;
 use crate::run::{Supervisor, Worker};
 use crate::script::Script;
@@ -45,18 +45,19 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let decisions = args.step.iter().map(|text| decision(text, &run, &events)).collect::<Result<Vec<_>>>()?;
     let worker = Worker::start(&this_binary()?)?;
     let script = recorded_script(&store, &run)?;
-    let Prepared { system, params } = prepared(&run, &events, app)?;
+    let Prepared { system, params, plan } = prepared(&run, &events, app)?;
+    let is_its_plan = |known: &Plan| known.run == Some(run.id) || plan.as_ref() == Some(&known.hash);
     let secret_params = secrets_again(&args.p, &script.header, &params, app)?;
     let asked = Asked {
-        script,
         origin: app.origin(),
+        script,
         system,
         params,
         shown: run.params.clone(),
         secret_params,
         commit: run.commit.clone(),
         timeout: args.timeout,
-        plan: store.plans()?.into_iter().find(|plan| plan.run == Some(run.id)),
+        plan: store.plans()?.into_iter().find(is_its_plan),
         when_locked: None,
         faults: args.faults.faults(),
     };
@@ -165,13 +166,15 @@ pub(super) fn recorded_script(store: &dyn Store, run: &Run) -> Result<Script> {
 pub(super) struct Prepared {
     pub(super) system: System,
     pub(super) params: BTreeMap<String, Value>,
+    /// The hash of the plan it was to carry out.
+    plan: Option<String>,
 }
 
 pub(super) fn prepared(run: &Run, events: &[Event], app: &App) -> Result<Prepared, Problems> {
     for event in events {
-        if let EventKind::Prepared { name, system, params } = &event.kind {
+        if let EventKind::Prepared { name, system, params, plan } = &event.kind {
             let system = System { name: name.clone(), ..(**system).clone() };
-            return Ok(Prepared { system, params: params.clone() });
+            return Ok(Prepared { system, params: params.clone(), plan: plan.clone() });
         }
     }
     // A record that is older than resuming: the system as it is now.
@@ -179,7 +182,7 @@ pub(super) fn prepared(run: &Run, events: &[Event], app: &App) -> Result<Prepare
         Some(name) => app.system(Some(name))?,
         None => System::default(),
     };
-    Ok(Prepared { system, params: run.params.clone() })
+    Ok(Prepared { system, params: run.params.clone(), plan: None })
 }
 
 /// The values of secret parameters that were given on the command line are not recorded: they are given again.

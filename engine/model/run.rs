@@ -387,6 +387,9 @@ pub enum EventKind {
         system: Box<System>,
         /// The parameters; names where they are secrets.
         params: BTreeMap<String, Value>,
+        /// The hash of the plan it carries out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<String>,
     },
     /// The run has a worker.
     Started,

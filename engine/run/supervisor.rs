@@ -201,8 +201,9 @@ impl<'a> Supervisor<'a> {
             error: None,
             waits_for: None,
         };
-        if let Some(plan) = &request.plan {
-            store.spend_plan(&plan.hash, run.id)?;
+        // A run that still waits may never begin what its plan says.
+        if run.status == RunState::Running {
+            spend(store, request.plan.as_ref(), run.id)?;
         }
         run.run = store.create(&run, &request.script.record(), me())?;
         let mut supervisor = Self::made(store, state, worker, request, run, taken)?;
@@ -233,6 +234,7 @@ impl<'a> Supervisor<'a> {
         }
         let resumed = Event { at: now(), kind: EventKind::Resumed { by: request.by.clone(), decisions } };
         store.verify(id)?;
+        spend(store, request.plan.as_ref(), id)?;
         store.take_over(id, me(), &resumed)?;
         let mut supervisor = Self::made(store, state, worker, request, store.run(id)?, taken)?;
         supervisor.journal = Journal::read(&store.events(id)?);
@@ -293,10 +295,14 @@ impl<'a> Supervisor<'a> {
     /// Records what the run is made of, and what it takes over from another one. It is written with the
     /// first commit, which comes before anything is done.
     fn prepare(&mut self, source: Option<Source>) -> Result<()> {
-        let Request { system, params, .. } = &self.request;
-        let prepared = EventKind::Prepared { name: system.name.clone(), system: Box::new(system.clone()), params: params.clone() };
+        let Request { system, params, plan, .. } = &self.request;
+        let (name, plan) = (system.name.clone(), plan.as_ref().map(|plan| plan.hash.clone()));
+        let prepared = EventKind::Prepared { name, system: Box::new(system.clone()), params: params.clone(), plan };
         self.pending.push(Event { at: now(), kind: self.masked(prepared)? });
-        let Some(Source { run, events, step }) = source else { return Ok(()) };
+        let Some(Source { run, events, step }) = source else {
+            // One that waits for its turn has no next commit for long.
+            return if self.run.status == RunState::Queued { self.commit() } else { Ok(()) };
+        };
         self.journal = Journal::read(&events);
         let taken = Event { at: now(), kind: EventKind::TakenFrom { run, step } };
         for event in std::iter::once(taken).chain(events.into_iter().map(|event| Event { at: now(), ..event })) {
@@ -420,7 +426,10 @@ impl<'a> Supervisor<'a> {
         };
         // The limit on time is for the work, not for the wait before it.
         self.deadline = self.request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
-        not_begun
+        not_begun.or_else(|| {
+            let spent = spend(self.store, self.request.plan.as_ref(), self.run.id);
+            spent.err().map(|error| NotBegun(RunState::Skipped, 6, error))
+        })
     }
 
     /// Says what is waited for, and asks a run that is to be replaced to stop.
@@ -1032,6 +1041,11 @@ fn locked(name: &str, holder: &str, owner: Option<&Owner>, when: WhenLocked) -> 
 /// Who holds a lock, for people.
 fn holder(owner: Option<&Owner>) -> String {
     owner.map_or_else(|| "a run that is just starting".to_owned(), |owner| owner.in_words(now()))
+}
+
+/// Makes the plan this run's own, once; others can not carry it out any more.
+fn spend(store: &dyn Store, plan: Option<&Plan>, run: RunId) -> Result<()> {
+    plan.filter(|plan| plan.run != Some(run)).map_or(Ok(()), |plan| store.spend_plan(&plan.hash, run))
 }
 
 /// Takes the lock a run asks for, if it is free.
