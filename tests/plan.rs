@@ -1,6 +1,7 @@
 //! Plans, approvals, and runs that do what was planned and nothing else.
 
 mod mutations;
+mod targets;
 
 use serde_json::Value;
 
@@ -107,7 +108,6 @@ fn a_caught_error_does_not_hide_a_difference() {
     assert!(!done.project.path().join("b").exists());
 }
 
-#[test]
 const LOCKED: &str =
     "runbook(#{ title: \"t\", lock: \"data\", params: #{ hold: #{ def: false, type: \"bool\" } }, allow: #{ store: [\"write:*\"] } });
     if params::hold { wait(\"1h\"); }
@@ -149,6 +149,7 @@ fn a_run_that_does_not_get_its_lock_spends_no_plan() {
     let _ = done.then(["resume", "5"]).exits(6).talks("did what this plan says already");
 }
 
+#[test]
 fn a_changed_script_system_or_plan_is_refused_before_the_start() {
     let (done, plan) = planned(WRITES);
     let file = done.project.path().join("runbooks/test.rhai");

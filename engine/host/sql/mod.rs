@@ -364,7 +364,8 @@ fn pool(call: &Call<'_>, verb: &str, name: &str) -> RhaiResultOf<Arc<Pool>> {
 /// The identity of the cluster a database is in, for plans: it is copied with the data, and with nothing else.
 pub(super) async fn identity(ctx: &Ctx, name: &str) -> Result<String> {
     let pool = ctx.state::<Databases>().pool(name, || described(ctx, name))?;
-    let sql = "SELECT system_identifier::text || '/' || current_database() AS id FROM pg_control_system()".to_owned();
+    let role = "CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END";
+    let sql = format!("SELECT system_identifier::text || '/' || current_database() || '/' || {role} AS id FROM pg_control_system()");
     let row = client::read(&pool, &Statement { sql, params: Vec::new() }, &ReadOptions::default()).await?.one()?;
     Ok(row.get("id").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
 }
