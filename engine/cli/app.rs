@@ -25,12 +25,14 @@ pub(super) struct App {
     pub(super) environment: Environment,
     pub(super) json: bool,
     pub(super) no_input: bool,
+    /// Whether it changes nothing that is recorded.
+    only_reads: bool,
     flags: Flags,
     project: OnceCell<Project>,
 }
 
 impl App {
-    pub(super) fn new(global: Global) -> Self {
+    pub(super) fn new(global: Global, only_reads: bool) -> Self {
         let environment = Environment::of_process();
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| environment.get(name).filter(|value| !value.is_empty()));
         let here = PathBuf::from(".");
@@ -39,6 +41,7 @@ impl App {
             terminal: Terminal::new(global.quiet, locale),
             json: global.json,
             no_input: global.no_input,
+            only_reads,
             flags: Flags { directory, config: global.config, ..Flags::default() },
             project: OnceCell::new(),
             environment,
@@ -120,6 +123,9 @@ impl App {
         tracing::info!(state = %state.root().display(), "store");
         for number in recover(&store)? {
             self.terminal.say(&format!("{} run #{number} was interrupted     runbook resume {number}", styled(WARN, "warning:")));
+        }
+        if self.only_reads {
+            store.only_read()?;
         }
         Ok((state, store))
     }

@@ -135,7 +135,7 @@ fn words() -> Vec<String> {
 fn app() -> App {
     let words = words();
     let value_of = |flag: &str| words.iter().position(|word| word == flag).and_then(|at| words.get(at + 1)).map(PathBuf::from);
-    App::new(Global { directory: value_of("-C"), config: value_of("--config"), ..Global::default() })
+    App::new(Global { directory: value_of("-C"), config: value_of("--config"), ..Global::default() }, true)
 }
 
 /// The options of `run` and its like that take a value.

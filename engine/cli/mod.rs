@@ -51,6 +51,8 @@ pub use exit::{EXITS, Exit};
 
 use app::App;
 
+use crate::store::audit::Action;
+
 /// run your runbooks
 #[derive(Debug, Parser)]
 #[command(name = "runbook", version, long_version = long_version(), max_term_width = 100, disable_help_subcommand = true)]
@@ -156,6 +158,42 @@ enum Command {
     Reference(reference::Args),
 }
 
+impl Command {
+    /// What it does, as the audit log calls it; nothing when it only reads, and then it can not write the state either.
+    /// A test does everything that stands here, and looks for it in the log.
+    fn acts(&self) -> &'static [Action] {
+        match self {
+            Self::Run(_) => &[Action::Run, Action::Plan],
+            Self::Retry(_) => &[Action::Run],
+            Self::Plan(_) => &[Action::Plan],
+            Self::Approve(_) => &[Action::Approve, Action::Pin],
+            Self::Deny(_) => &[Action::Deny],
+            Self::Resume(_) => &[Action::Resume, Action::Decide],
+            Self::Cancel(_) => &[Action::Cancel],
+            Self::Secret(args) => args.acts(),
+            Self::State(args) => args.acts(),
+            Self::Approvals(_)
+            | Self::List(_)
+            | Self::Show(_)
+            | Self::Ps(_)
+            | Self::Locks(_)
+            | Self::History(_)
+            | Self::Logs(_)
+            | Self::Report(_)
+            | Self::Check(_)
+            | Self::Explain(_)
+            | Self::Init(_)
+            | Self::New(_)
+            | Self::Doctor(_)
+            | Self::Docs(_)
+            | Self::Config(_)
+            | Self::Audit(_)
+            | Self::Completions(_)
+            | Self::Reference(_) => &[],
+        }
+    }
+}
+
 /// The version, and that of the store's engine.
 fn long_version() -> String {
     format!("{}\nSQLite {}", env!("CARGO_PKG_VERSION"), crate::store::sqlite_version())
@@ -208,7 +246,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     use_colors(cli.global.color);
     start_log(cli.global.verbose);
-    let app = App::new(cli.global);
+    let app = App::new(cli.global, cli.command.acts().is_empty());
     let result = match cli.command {
         Command::Run(args) => run::run(args, &app),
         Command::Plan(args) => plan::run(args, &app),

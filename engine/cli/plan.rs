@@ -10,7 +10,8 @@ use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, Terminal, WARN, styled, width
 use crate::config::Problems;
 use crate::model::{Change, Level, Plan, PlannedEffect, PlannedStep, Span};
 use crate::run::{Worker, plan};
-use crate::store::Plans;
+use crate::store::audit::{Action, failure};
+use crate::store::{Plans, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -52,8 +53,12 @@ pub(super) fn show(order: &Order, params: &ParamArgs, showing: Showing, app: &Ap
     let Some(asked) = asked(order, params, app)? else { return Ok(4) };
     let request = asked.to_plan(app, &state, &store)?;
     let policy = &app.project()?.settings.policy;
-    let plan = plan::draft(&store, &state, worker, &request, policy.plan_valid)?;
-    store.keep_plan(&plan)?;
+    let act = app.act(Action::Plan, format!("{} for {}", request.script.name, request.system.name), "");
+    store.audit(&act.entry(None))?;
+    let drafted = plan::draft(&store, &state, worker, &request, policy.plan_valid).and_then(|plan| store.keep_plan(&plan).map(|()| plan));
+    let outcome = drafted.as_ref().map_or_else(failure, |plan| format!("plan {}", plan.id));
+    store.audit(&act.entry(Some(&outcome)))?;
+    let plan = drafted?;
     if app.json {
         app.answer_json(&plan)?;
     } else {

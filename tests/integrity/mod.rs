@@ -4,7 +4,9 @@ mod disk;
 
 use std::path::Path;
 
-use crate::harness::Project;
+use runbook::store::audit::Action;
+
+use crate::harness::{Project, wait_until};
 
 const STEPS: &str = "runbook(#{ title: \"t\" }); step(\"one\", || \"a value of a step\"); check(\"two\", || true);";
 
@@ -73,6 +75,48 @@ fn every_act_is_in_the_audit_log_before_and_after() {
     let done = done.then(["audit", "--since", "1h", "--json"]).succeeds();
     assert_eq!(done.json().as_array().unwrap().len(), 10);
     let _ = done.then(["audit", "verify"]).succeeds().says("2 runs").says("10 rows of the audit log: as they were written");
+}
+
+#[test]
+fn everything_that_can_be_done_is_in_the_audit_log() {
+    let text = format!("{STEPS} if params::hold {{ wait(\"1h\"); }}")
+        .replace("\"t\"", "\"t\", params: #{ hold: #{ type: \"bool\", def: false } }");
+    let plain = |arguments: &[&str]| arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<String>>();
+    let mut done = Project::new().runbook("test", &text).command(["run", "test", "--crash-after", "step-started:one"]).exits(-9);
+    let held = done.project.start(&["run", "test", "-p", "hold=true"]);
+    wait_until("the run waits", || {
+        std::fs::read_to_string(done.project.state().join("runs/2/log.jsonl")).is_ok_and(|log| log.contains("\"two\""))
+    });
+    done = done.then(["plan", "test", "--json"]).succeeds();
+    let plan = done.json()["id"].as_str().unwrap().to_owned();
+    for act in [
+        plain(&["cancel", "2"]),
+        plain(&["resume", "1", "--step", "one=redo"]),
+        plain(&["run", "test", "--crash-after", "step-started:one"]),
+        plain(&["resume", "3"]),
+        plain(&["approve", &plan, "--reason", "x"]),
+        plain(&["deny", &plan, "--reason", "x"]),
+        plain(&["approve", "test", "--reason", "x"]),
+        plain(&["secret", "set", "db"]),
+        plain(&["secret", "rotate-key"]),
+        plain(&["secret", "rm", "db"]),
+        plain(&["state", "prune"]),
+        plain(&["state", "backup", "copy"]),
+        plain(&["state", "restore", "copy", "--yes"]),
+    ] {
+        let code = if act.contains(&"--crash-after".to_owned()) { -9 } else { 0 };
+        done = done.then(act.iter().map(String::as_str)).stdin("a long secret\n").exits(code);
+    }
+    drop(held.wait_with_output());
+    done = done.then(["audit", "-n", "0", "--json"]).succeeds();
+    let rows = done.json();
+    // What is refused has no row before it, and an upgrade is nobody's act.
+    for action in Action::ALL.into_iter().filter(|action| !matches!(action, Action::Refuse | Action::Upgrade)) {
+        let of = |is_before: bool| {
+            rows.as_array().unwrap().iter().any(|row| row["action"] == action.name() && row["outcome"].is_null() == is_before)
+        };
+        assert!(of(true) && of(false), "{}: {rows:#}", action.name());
+    }
 }
 
 #[test]

@@ -179,6 +179,15 @@ impl Sqlite {
         Ok(numbers.into_iter().filter_map(|number| u64::try_from(number).ok()).collect())
     }
 
+    /// Refuses every change from here on.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    pub fn only_read(&self) -> Result<()> {
+        self.lock().pragma_update(None, "query_only", true).map_err(|error| failed(&error))
+    }
+
     /// Copies the database, as it is at one moment, into a file that is not there yet. Others may write meanwhile.
     ///
     /// # Errors
