@@ -263,7 +263,7 @@ impl<'a> Start<'a> {
             system,
             script,
         };
-        let request = Request { by: self.by, ..asked.to_run(app, &state, &store, self.yes)? };
+        let request = Request { by: self.by, ..asked.for_run(app, &state, &store, self.yes)? };
         let addresses = request.addresses.clone();
         let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
         if let Some(take) = self.control {

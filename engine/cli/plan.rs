@@ -51,7 +51,7 @@ pub(super) fn show(order: &Order, params: &ParamArgs, showing: Showing, app: &Ap
     let worker = Worker::start(&this_binary()?)?;
     let (state, store) = app.store()?;
     let Some(asked) = asked(order, params, app)? else { return Ok(4) };
-    let request = asked.to_plan(app, &state, &store)?;
+    let request = asked.for_plan(app, &state, &store)?;
     let policy = &app.project()?.settings.policy;
     let act = app.act(Action::Plan, format!("{} for {}", request.script.name, request.system.name), "");
     store.audit(&act.entry(None))?;

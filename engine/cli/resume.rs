@@ -61,7 +61,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         when_locked: None,
         faults: args.faults.faults(),
     };
-    let request = asked.to_resume(&run, app, &state, &store)?;
+    let request = asked.for_resume(&run, app, &state, &store)?;
     app.terminal.say(&format!("#{} goes on: {}", run.run, standing(&run)));
     let act = act(&run, &decisions, app);
     let supervisor = audited(&store, &act, || Supervisor::resume(&store, &state, worker, request, run.id, decisions))?;

@@ -52,7 +52,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let (timeout, when_locked, plan) = (args.timeout, None, None);
     let origin = app.origin();
     let asked = Asked { origin, script, system, params, shown, secret_params, commit, timeout, when_locked, plan, faults };
-    let request = asked.to_run(app, &state, &store, args.yes)?;
+    let request = asked.for_run(app, &state, &store, args.yes)?;
     let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
     conduct(supervisor, &store, &state, app, args.answer)
 }

@@ -113,7 +113,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     if args.when_locked == Some(WhenLocked::Replace) {
         app.permit(&store, Right::Cancel, &asked.script.name, Some(&asked.system.name))?;
     }
-    let request = Asked { faults: args.faults.faults(), ..asked }.to_run(app, &state, &store, args.yes)?;
+    let request = Asked { faults: args.faults.faults(), ..asked }.for_run(app, &state, &store, args.yes)?;
     let source = args.from.as_deref().map(|step| source(&store, &request, step)).transpose()?;
     let supervisor = Supervisor::start(&store, &state, worker, request, source)?;
     conduct(supervisor, &store, &state, app, args.answer)
@@ -180,21 +180,21 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Everything a run is made of that begins now, if it may.
-    pub(super) fn to_run(self, app: &App, state: &StateDir, store: &dyn Store, yes: bool) -> Result<Request, Problems> {
+    pub(super) fn for_run(self, app: &App, state: &StateDir, store: &dyn Store, yes: bool) -> Result<Request, Problems> {
         let request = self.request(app, state, store, Right::Run)?;
         clearance::ask(&request, store, yes, app)?;
         Ok(request)
     }
 
     /// Everything a run is made of that goes on now, if it may.
-    pub(super) fn to_resume(self, run: &Run, app: &App, state: &StateDir, store: &dyn Store) -> Result<Request, Problems> {
+    pub(super) fn for_resume(self, run: &Run, app: &App, state: &StateDir, store: &dyn Store) -> Result<Request, Problems> {
         let request = self.request(app, state, store, Right::Run)?;
         clearance::again(&request, run, store, app)?;
         Ok(request)
     }
 
     /// Everything a run would be made of.
-    pub(super) fn to_plan(self, app: &App, state: &StateDir, store: &dyn Store) -> Result<Request, Problems> {
+    pub(super) fn for_plan(self, app: &App, state: &StateDir, store: &dyn Store) -> Result<Request, Problems> {
         self.request(app, state, store, Right::Plan)
     }
 
