@@ -7,7 +7,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, Map, Module, OptimizationLevel, Scope
 
 use crate::error::Result;
 use crate::host::argument::WrittenOptions;
-use crate::host::{Ctx, HostModule, Mode, OutOfTime, modules, plan, value};
+use crate::host::{Ctx, HostModule, Mode, OutOfTime, modules, plan, secret, value};
 use crate::model::EventKind;
 use crate::script::{Script, Sources, diagnose, language, resolver};
 
@@ -21,6 +21,8 @@ const MAX_NAMES: usize = 1000;
 pub struct Language {
     standard: Shared<Module>,
     globals: Shared<Module>,
+    /// What secrets can do, wherever a script has them from.
+    secrets: Shared<Module>,
     modules: Vec<Lazy>,
 }
 
@@ -34,6 +36,7 @@ impl Language {
         LANGUAGE.get_or_init(|| Self {
             standard: StandardPackage::new().as_shared_module(),
             globals: language::module().into(),
+            secrets: secret::handle().into(),
             modules: modules().map(|module| (module, OnceLock::new())).collect(),
         })
     }
@@ -73,6 +76,7 @@ impl Language {
         let mut engine = Engine::new_raw();
         engine.register_global_module(self.standard.clone());
         engine.register_global_module(self.globals.clone());
+        engine.register_global_module(self.secrets.clone());
         for (name, module) in modules.map(built) {
             engine.register_static_module(name, module);
         }

@@ -16,7 +16,6 @@ pub use step::{Compensation, Finished, compensations};
 pub fn module() -> Module {
     let mut module = exported_module!(flow::api);
     module.combine(exported_module!(text::api));
-    module.combine(crate::host::secret::handle());
     module
 }
 
