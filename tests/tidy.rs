@@ -13,7 +13,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("host", &["words", "error", "model"]),
     ("script", &["words", "error", "model", "host"]),
     ("run", &["words", "error", "model", "store", "host", "script"]),
-    ("cli", &["words", "error", "model", "config", "store", "host", "script", "run"]),
+    ("daemon", &["words", "error", "model", "store", "host", "script", "run"]),
+    ("cli", &["words", "error", "model", "config", "store", "host", "script", "run", "daemon"]),
 ];
 
 /// More crates than this have to be argued for in the commit that raises it.

@@ -53,6 +53,11 @@ impl App {
         &self.flags.directory
     }
 
+    /// The settings file that was named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.flags.config.as_deref()
+    }
+
     /// The project of the working directory.
     pub(super) fn project(&self) -> Result<&Project, Problems> {
         if let Some(project) = self.project.get() {

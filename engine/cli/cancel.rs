@@ -7,9 +7,10 @@ use crate::cli::report::last_line;
 use crate::config::{Problems, Right};
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunState, Span};
+use crate::run::daemon::{self, Ask};
 use crate::run::process::{is_alive, terminate};
 use crate::store::audit::{Action, audited};
-use crate::store::{ProcessId, Store, Summary, find};
+use crate::store::{ProcessId, StateDir, Store, Summary, find};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -28,13 +29,13 @@ pub(super) struct Args {
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
-    let (_, store) = app.store()?;
+    let (state, store) = app.store()?;
     let run = find(&store, &args.run)?;
     app.permit(&store, Right::Cancel, &run.runbook, run.system.as_deref())?;
     let supervisor = watcher(&run)?;
     let how = if args.now { "at once" } else { "" };
     let subject = format!("#{} {}", run.run, run.runbook);
-    audited(&store, &app.act(Action::Cancel, subject, how), || stop(&run, supervisor, &args, app))?;
+    audited(&store, &app.act(Action::Cancel, subject, how), || stop(&run, supervisor, &args, &store, &state, app))?;
     let run = store.run(run.id)?;
     if app.json {
         app.answer_json(&run)?;
@@ -44,22 +45,28 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     Ok(0)
 }
 
-/// Signals until it is over.
-fn stop(run: &Summary, supervisor: ProcessId, args: &Args, app: &App) -> Result<()> {
-    signal(run, supervisor)?;
+/// Asks until it is over.
+fn stop(run: &Summary, supervisor: ProcessId, args: &Args, store: &dyn Store, state: &StateDir, app: &App) -> Result<()> {
+    // The daemon has other runs as well, and is told which one is meant.
+    let is_daemons = daemon::watches(state, supervisor);
+    let ask = || match is_daemons {
+        true => daemon::ask(state, Ask::Cancel { run: run.run, now: args.now }),
+        false => signal(run, supervisor),
+    };
+    ask()?;
     if !args.now {
         app.terminal.say(&format!("#{} is asked to stop; it cleans up first     at once: runbook cancel {} --now", run.run, run.run));
     }
     let until = Instant::now() + args.wait.0;
-    while is_alive(supervisor) {
+    while is_alive(supervisor) && !(is_daemons && store.run(run.id)?.status.is_over()) {
         if Instant::now() >= until {
             return Err(Error::new(Kind::Timeout, format!("run #{} did not end within {}", run.run, args.wait))
                 .hint(format!("`runbook cancel {} --now` does not wait for its clean-up", run.run)));
         }
         std::thread::sleep(LOOK);
-        if args.now {
+        if args.now && !is_daemons {
             // Two signals in one instant count as one: it is told again until it is gone.
-            signal(run, supervisor)?;
+            ask()?;
         }
     }
     Ok(())

@@ -48,9 +48,9 @@ use crate::cli::{Color, Global, commit, params, run as command};
 use crate::host::{Stop, extend};
 use crate::model::Origin;
 use crate::run::outbox::deliver_due;
-use crate::run::process::share;
+use crate::run::process::{Children, declare};
 use crate::run::{Faults, Request, Supervisor, Worker};
-use crate::script::{Given, check, check_params};
+use crate::script::{Given, check_params};
 
 #[doc(inline)]
 pub use crate::error::{Error, Kind, Place, Result};
@@ -73,7 +73,7 @@ pub use crate::run::Control;
 #[must_use = "a worker must end with this exit code"]
 pub fn worker(extension: Extension) -> Option<ExitCode> {
     extend(extension);
-    share();
+    declare(Children::OfAnother);
     super::is_worker().then(|| ExitCode::from(crate::run::worker::main()))
 }
 
@@ -181,11 +181,7 @@ impl<'a> Start<'a> {
     /// Sets a parameter. A text is read as on the command line, so `"5m"` is a duration; the value of one of
     /// type `secret` is masked everywhere.
     pub fn param(mut self, name: &str, value: impl Into<Value>) -> Self {
-        let given = match value.into() {
-            Value::String(text) => Given::Text(text),
-            value => Given::Value(value),
-        };
-        self.params.insert(name.to_owned(), given);
+        self.params.insert(name.to_owned(), Given::of(value.into()));
         self
     }
 
@@ -238,9 +234,7 @@ impl<'a> Start<'a> {
         let worker = Worker::start(&command::this_binary()?)?;
         let commit = commit::of(app.library()?.find(&self.name)?.file);
         let script = app.script(&self.name)?;
-        if let Some(finding) = check(&script).into_iter().find(crate::model::Diagnostic::is_error) {
-            return Err(Error::new(Kind::Script, finding.message).at(finding.at).code(&finding.code));
-        }
+        let script = command::passed(script)?;
         if script.header.danger == Danger::Destructive && !self.yes {
             return Err(Error::new(Kind::NotStarted, format!("`{}` is destructive", script.name)).hint("`yes` says that it is meant"));
         }

@@ -11,6 +11,7 @@ mod commit;
 mod complete;
 mod completions;
 mod config;
+mod desk;
 mod docs;
 mod doctor;
 pub mod embed;
@@ -37,8 +38,10 @@ mod resume;
 mod retry;
 mod run;
 mod secret;
+mod serve;
 mod show;
 mod state;
+mod status;
 mod terminal;
 mod who;
 
@@ -130,6 +133,10 @@ enum Command {
     Retry(retry::Args),
     /// Stop a run, letting it clean up
     Cancel(cancel::Args),
+    /// Watch over runs: those of `run --detach`, and those that were cut off
+    Serve(serve::Args),
+    /// Whether a daemon serves this state, what it does, and what is wrong
+    Status(status::Args),
     /// Check runbooks without running them
     #[command(visible_alias = "lint")]
     Check(check::Args),
@@ -169,6 +176,7 @@ impl Command {
             Self::Approve(_) => &[Action::Approve, Action::Pin],
             Self::Deny(_) => &[Action::Deny],
             Self::Resume(_) => &[Action::Resume, Action::Decide],
+            Self::Serve(_) => &[Action::Run, Action::Resume],
             Self::Cancel(_) => &[Action::Cancel],
             Self::Secret(args) => args.acts(),
             Self::State(args) => args.acts(),
@@ -180,6 +188,7 @@ impl Command {
             | Self::History(_)
             | Self::Logs(_)
             | Self::Report(_)
+            | Self::Status(_)
             | Self::Check(_)
             | Self::Explain(_)
             | Self::Init(_)
@@ -245,7 +254,8 @@ pub fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     use_colors(cli.global.color);
-    start_log(cli.global.verbose);
+    // What nobody watches tells what it does.
+    start_log(cli.global.verbose.max(u8::from(matches!(cli.command, Command::Serve(_)))));
     let app = App::new(cli.global, cli.command.acts().is_empty());
     let result = match cli.command {
         Command::Run(args) => run::run(args, &app),
@@ -263,6 +273,8 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => resume::run(args, &app),
         Command::Retry(args) => retry::run(args, &app),
         Command::Cancel(args) => cancel::run(args, &app),
+        Command::Serve(args) => serve::run(args, &app),
+        Command::Status(args) => status::run(args, &app),
         Command::Check(args) => check::run(args, &app),
         Command::Explain(args) => explain::run(args, &app),
         Command::Init(args) => init::run(args, &app),

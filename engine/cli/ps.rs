@@ -2,17 +2,19 @@
 
 use crate::cli::app::App;
 use crate::cli::history::{ago, now};
+use crate::cli::report::visible;
 use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::Result;
 use crate::model::{RunState, Span};
+use crate::run::daemon::{Ask, Standing, ask, holder};
 use crate::store::{Filter, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
 pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
-    let (_, store) = app.store()?;
+    let (state, store) = app.store()?;
     let states = vec![RunState::Running, RunState::Waiting, RunState::Queued, RunState::Interrupted, RunState::NeedsAttention];
     let mut runs = store.list(&Filter { states, ..Filter::default() })?;
     for run in &mut runs {
@@ -29,7 +31,10 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
         app.terminal.say("nothing runs; `runbook history` shows what ran");
         return Ok(0);
     }
-    let titles = ["RUN", "STATUS", "RUNBOOK", "SYSTEM", "STARTED", "FOR", "BY"].map(|title| styled(DIM, title)).to_vec();
+    // What only the daemon knows: why a run waits.
+    let queued = holder(&state).and_then(|_| ask::<Standing>(&state, Ask::Status).ok()).map(|standing| standing.queued);
+    let why = |number: u64| queued.iter().flatten().find(|queued| queued.run == number)?.why.clone();
+    let titles = ["RUN", "STATUS", "RUNBOOK", "SYSTEM", "STARTED", "FOR", "BY", "WHY"].map(|title| styled(DIM, title)).to_vec();
     let rows = runs.iter().map(|run| {
         vec![
             format!("#{}", run.run),
@@ -39,6 +44,7 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
             ago(run.started),
             Span::millis(run.duration_ms).to_string(),
             run.by.clone(),
+            visible(&why(run.run).unwrap_or_default()),
         ]
     });
     app.terminal.answer(&table(&std::iter::once(titles).chain(rows).collect::<Vec<_>>()));

@@ -24,8 +24,10 @@ use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{
-    Diagnostic, Event, EventKind, Level, Module, Origin, ParamType, Plan, Run, RunState, Span, System, WhenLocked, lock_name,
+    Diagnostic, Event, EventKind, Level, Module, Origin, ParamType, Plan, Run, RunState, Span, System, Trigger, WhenLocked,
+    lock_name,
 };
+use crate::run::daemon;
 use crate::run::journal::Journal;
 use crate::run::process::hide;
 use crate::run::{Faults, Limits, LockRequest, Request, Source, Supervisor, Worker};
@@ -60,6 +62,9 @@ pub(super) struct Args {
     from: Option<String>,
     #[command(flatten)]
     faults: FaultArgs,
+    /// Leave it to the daemon: it is recorded when this returns, and goes on without the terminal
+    #[arg(long, conflicts_with_all = ["dry_run", "from", "fail_at", "crash_after", "repeat_steps", "warn_ok", "format"])]
+    detach: bool,
     /// What to do when another run holds the lock: `fail`, `wait 10m` or `replace`; as the header says when absent
     #[arg(long, value_name = "POLICY")]
     when_locked: Option<WhenLocked>,
@@ -102,13 +107,14 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     }
     hide();
     // It loads while the runbook is read and the run recorded.
-    let worker = Worker::start(&this_binary()?)?;
+    let worker = if args.detach { None } else { Some(Worker::start(&this_binary()?)?) };
     let (state, store) = app.store()?;
     let mut order = match &args.plan {
         Some(reference) => Order::of_plan(find_plan(&store, reference)?, args.timeout),
         None => Order::of_runbook(args.name.clone().unwrap_or_default(), args.system.clone(), args.timeout),
     };
     order.when_locked = args.when_locked;
+    let Some(worker) = worker else { return hand_over(&order, &args.params, app, &state) };
     let Some(asked) = asked(&order, &args.params, app)? else { return Ok(4) };
     if args.when_locked == Some(WhenLocked::Replace) {
         app.permit(&store, Right::Cancel, &asked.script.name, Some(&asked.system.name))?;
@@ -117,6 +123,45 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let source = args.from.as_deref().map(|step| source(&store, &request, step)).transpose()?;
     let supervisor = Supervisor::start(&store, &state, worker, request, source)?;
     conduct(supervisor, &store, &state, app, args.answer)
+}
+
+/// Leaves a run to the daemon, which reads all of it, and decides whether it may run where nobody watches.
+fn hand_over(order: &Order, params: &ParamArgs, app: &App, state: &StateDir) -> Result<u8, Problems> {
+    let script = app.script(&order.name)?;
+    if !passes_the_check(&script, app) {
+        return Ok(4);
+    }
+    let (given, secrets) = params::read(params, &script.header, &app.environment)?;
+    let value = |given| match given {
+        Given::Text(text) => Value::String(text),
+        Given::Value(value) => value,
+    };
+    let absolute = |path: &Path| std::path::absolute(app.directory().join(path)).unwrap_or_else(|_| path.to_owned());
+    let order = daemon::Order {
+        directory: absolute(Path::new("")),
+        config: app.config().map(absolute),
+        runbook: order.name.clone(),
+        system: order.system.clone(),
+        params: given.into_iter().map(|(name, given)| (name, value(given))).collect(),
+        secrets,
+        timeout: order.timeout,
+        when_locked: order.when_locked,
+        plan: order.plan.as_ref().map(|plan| plan.id.clone()),
+        // Whoever hands it over does not watch over it.
+        trigger: Trigger::Program,
+        by: app.who(),
+        account: app.origin().account,
+    };
+    let queued: daemon::Queued = daemon::ask(state, daemon::Ask::Run(Box::new(order)))
+        .map_err(|error| if error.kind == Kind::Store { error.hint("or leave `--detach` out, and it runs here") } else { error })?;
+    if app.json {
+        app.answer_json(&queued)?;
+        return Ok(0);
+    }
+    app.terminal.answer(&format!("#{}", queued.run));
+    let waits = queued.why.map(|why| format!(" and waits: {why}")).unwrap_or_default();
+    app.terminal.say(&format!("the daemon has it{waits}     follow it: runbook logs {0} -f     stop it: runbook cancel {0}", queued.run));
+    Ok(0)
 }
 
 /// What somebody wants to run, or to plan.
@@ -142,13 +187,24 @@ impl Order {
 
 /// Reads everything an order is about. Nothing when the script does not pass the check, which is told.
 pub(super) fn asked(order: &Order, params: &ParamArgs, app: &App) -> Result<Option<Asked>, Problems> {
-    let commit = commit::of(app.library()?.find(&order.name)?.file);
     let script = app.script(&order.name)?;
     if !passes_the_check(&script, app) {
         return Ok(None);
     }
+    let (given, secrets) = params::read(params, &script.header, &app.environment)?;
+    asked_of(order, script, given, secrets, app).map(Some)
+}
+
+/// The same with its script read, and with what was given for its parameters.
+pub(super) fn asked_of(
+    order: &Order,
+    script: Script,
+    mut given: BTreeMap<String, Given>,
+    secret_params: BTreeMap<String, String>,
+    app: &App,
+) -> Result<Asked, Problems> {
+    let commit = commit::of(app.library()?.find(&order.name)?.file);
     let system = app.system(order.system.as_deref())?;
-    let (mut given, secret_params) = params::read(params, &script.header, &app.environment)?;
     if let Some(plan) = &order.plan {
         let is_plain = |name: &String| script.header.params.get(name).is_some_and(|param| param.kind != ParamType::Secret);
         for (name, value) in plan.params.iter().filter(|(name, value)| is_plain(name) && !value.is_null()) {
@@ -160,7 +216,7 @@ pub(super) fn asked(order: &Order, params: &ParamArgs, app: &App) -> Result<Opti
     let commit = commit.and_then(|asked| asked.join().ok().flatten());
     let (timeout, when_locked, plan, faults) = (order.timeout, order.when_locked, order.plan.clone(), Faults::default());
     let origin = app.origin();
-    Ok(Some(Asked { origin, script, system, params, shown, secret_params, commit, timeout, when_locked, plan, faults }))
+    Ok(Asked { origin, script, system, params, shown, secret_params, commit, timeout, when_locked, plan, faults })
 }
 
 /// A run as it was asked for, new or again. There is no other way to a [`Request`], and each of its ways decides.
@@ -321,6 +377,14 @@ pub(super) fn passes_the_check(script: &Script, app: &App) -> bool {
     app.show_findings(&errors, script);
     app.terminal.insist("nothing ran: the script does not pass the check");
     false
+}
+
+/// The same where nobody reads: the first error is why it does not run.
+pub(super) fn passed(script: Script) -> Result<Script> {
+    match check(&script).into_iter().find(Diagnostic::is_error) {
+        Some(finding) => Err(Error::new(Kind::Script, finding.message).at(finding.at).code(&finding.code)),
+        None => Ok(script),
+    }
 }
 
 pub(super) fn this_binary() -> Result<PathBuf> {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub policy: Policy,
     /// What a run may use.
     pub limits: Limits,
+    /// How `runbook serve` works.
+    pub daemon: Daemon,
     /// How long things stay.
     pub retention: Retention,
     /// Where secrets come from, by name.
@@ -45,6 +47,14 @@ pub struct Limits {
     pub files: u32,
     /// The runs the daemon has at the same time; more wait.
     pub runs: u32,
+}
+
+/// How `runbook serve` works.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Daemon {
+    /// How long steps under way may go on when the daemon is asked to stop.
+    pub grace: Span,
 }
 
 /// How long things stay.

@@ -4,6 +4,7 @@
 //! and treats the *worker*, which evaluates the script, as hostile. They talk over the worker's
 //! standard input and output, see [`protocol`].
 
+pub mod daemon;
 mod faults;
 pub mod journal;
 pub mod lock;
@@ -22,4 +23,4 @@ pub use lock::LockRequest;
 pub use protocol::Limits;
 pub use recover::recover;
 pub use redact::Redactor;
-pub use supervisor::{Control, Request, Source, Supervisor, Worker};
+pub use supervisor::{Control, Enrolled, Request, Source, Supervisor, Worker};

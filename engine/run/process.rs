@@ -1,11 +1,13 @@
 //! Processes as the kernel tells of them.
 
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, set_dumpable_behavior, setrlimit,
 };
 
+use crate::host::kill_strays;
 use crate::host::process::Stat;
 use crate::store::ProcessId;
 
@@ -30,6 +32,12 @@ pub fn hide() {
 pub fn is_above_me(process: ProcessId) -> bool {
     let parent = |pid: u32| Stat::of(pid).map(|process| process.parent).filter(|parent| *parent > 0);
     std::iter::successors(parent(std::process::id()), |pid| parent(*pid)).any(|pid| of(pid) == process)
+}
+
+/// Whether that process was started by this one, or by one that it started.
+pub fn comes_from_me(pid: u32) -> bool {
+    let parent = |pid: &u32| Stat::of(*pid).map(|process| process.parent).filter(|parent| *parent > 0);
+    std::iter::successors(parent(&pid), parent).any(|pid| pid == std::process::id())
 }
 
 /// Whether a process still runs, and is not another one that got its number.
@@ -73,16 +81,47 @@ fn tell(process: ProcessId, signal: Signal) -> std::io::Result<()> {
     }
 }
 
-static SHARED: OnceLock<()> = OnceLock::new();
-
-/// Says that this process is another program's, whose children are none of ours.
-pub fn share() {
-    SHARED.get_or_init(|| ());
+/// Whose the children of this process are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Children {
+    /// Of the one run it watches over, its own and those it inherits.
+    OfOneRun,
+    /// Of the runs it watches over, apart from programs it waits for itself.
+    OfManyRuns,
+    /// Of another program, which this library is only a part of.
+    OfAnother,
 }
 
-/// Whether this process is another program's.
-pub fn is_shared() -> bool {
-    SHARED.get().is_some()
+static CHILDREN: OnceLock<Children> = OnceLock::new();
+static WORKERS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+static HELPERS: RwLock<()> = RwLock::new(());
+
+/// Says whose the children of this process are, before there is one; of one run when nobody says so.
+pub fn declare(children: Children) {
+    CHILDREN.get_or_init(|| children);
+}
+
+/// Whose the children of this process are.
+pub(super) fn children() -> Children {
+    *CHILDREN.get_or_init(|| Children::OfOneRun)
+}
+
+/// The workers of this process.
+pub(super) fn workers() -> MutexGuard<'static, BTreeSet<u32>> {
+    WORKERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While this is held, children are started that are no worker and are waited for by who starts them.
+#[must_use]
+pub fn helpers() -> RwLockReadGuard<'static, ()> {
+    HELPERS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends and collects every child that is no worker: what workers left behind that were killed. While there are
+/// helpers nothing is done, since they could not be told from it; whoever has many runs comes back.
+pub fn sweep() {
+    let Ok(_nobody_helps) = HELPERS.try_write() else { return };
+    kill_strays(&workers());
 }
 
 /// The memory a process holds, in bytes.

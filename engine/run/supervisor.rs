@@ -1,5 +1,6 @@
 //! The supervisor: starts a worker, writes down what it says, answers it, and ends it.
 
+mod leave;
 mod person;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -24,11 +25,12 @@ use crate::model::{
     Compensation, Decision, Event, EventKind, Intent, Message as Notice, Origin, Outcome, Parcel, Plan, Run, RunId, RunState, StepState,
     System, Trigger, WhenLocked,
 };
+use crate::run::daemon::ask_to_stop;
 use crate::run::faults::{self, Faults};
 use crate::run::journal::{End, Journal, Past, Verdict};
 use crate::run::lock::{Lock, LockRequest, Owner, Taken};
 use crate::run::outbox::{self, Addresses};
-use crate::run::process::{hang_up, is_shared, me, resident};
+use crate::run::process::{Children, children, me, resident, sweep, workers};
 use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::script::Script;
@@ -102,6 +104,7 @@ enum Message {
     Broken(Error),
     Gone,
     Cancel(u8),
+    Leave(Instant),
 }
 
 /// A delivery that a script waits for.
@@ -128,6 +131,44 @@ impl Control {
     pub fn cancel(&self, exit_code: u8) {
         // A run that is over needs no stop.
         let _ = self.0.try_send(Message::Cancel(exit_code));
+    }
+
+    /// Asks the run to stop before its next step, as `interrupted`: it takes nothing back, and goes on later.
+    /// The steps under way have until then. To be asked again changes nothing but the time.
+    pub fn leave(&self, until: Instant) {
+        // A run that is over needs no stop.
+        let _ = self.0.try_send(Message::Leave(until));
+    }
+}
+
+/// A run that is on record and waits for its turn to have a worker.
+#[derive(Debug)]
+pub struct Enrolled {
+    run: Run,
+    request: Request,
+}
+
+impl Enrolled {
+    /// The run as it stands.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// What it is made of.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Ends it before it began. That is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    pub fn give_up(mut self, store: &dyn Store, status: RunState, exit_code: u8, error: Error) -> Result<Run> {
+        let ended = Event { at: now(), kind: EventKind::Ended { status, exit_code, error: Some(error) } };
+        self.run.apply(&ended)?;
+        store.append(self.run.id, &[ended])?;
+        Ok(self.run)
     }
 }
 
@@ -165,6 +206,12 @@ pub struct Supervisor<'a> {
     /// Why a person has to look first.
     halted: Option<(RunState, Error)>,
     persons: VecDeque<person::Waiting>,
+    /// When it has to stop, to go on later.
+    leaving: Option<Instant>,
+    /// The steps that want to start while it does.
+    held: Vec<(u64, Intent)>,
+    /// The step around each step that started.
+    within: HashMap<String, String>,
 }
 
 /// Why a run ended before it began.
@@ -179,36 +226,35 @@ impl<'a> Supervisor<'a> {
     /// `store`, when it can not be recorded.
     pub fn start(store: &'a dyn Store, state: &'a StateDir, worker: Worker, request: Request, source: Option<Source>) -> Result<Self> {
         let taken = take(state, &request)?;
-        let mut run = Run {
-            run: 0,
-            id: RunId::new(),
-            runbook: request.script.name.clone(),
-            version: request.script.version(),
-            commit: request.commit.clone(),
-            system: Some(request.system.name.clone()).filter(|name| !name.is_empty()),
-            params: request.shown.clone(),
-            status: if matches!(taken, Taken::ByOther(_)) { RunState::Queued } else { RunState::Running },
-            exit_code: None,
-            trigger: request.trigger,
-            by: request.by.clone(),
-            attempt: 1,
-            started: now(),
-            ended: None,
-            duration_ms: 0,
-            steps: Vec::new(),
-            checks: Vec::new(),
-            outputs: BTreeMap::new(),
-            error: None,
-            waits_for: None,
-        };
-        // A run that still waits may never begin what its plan says.
-        if run.status == RunState::Running {
-            spend(store, request.plan.as_ref(), run.id)?;
-        }
-        run.run = store.create(&run, &request.script.record(), me())?;
+        let status = if matches!(taken, Taken::ByOther(_)) { RunState::Queued } else { RunState::Running };
+        let run = record(store, &request, RunId::new(), status)?;
         let mut supervisor = Self::made(store, state, worker, request, run, taken)?;
         supervisor.prepare(source)?;
         Ok(supervisor)
+    }
+
+    /// Records a run that waits for its turn; it has neither a worker nor its lock. It is durable with all it
+    /// is made of when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when it can not be recorded.
+    pub fn enroll(store: &dyn Store, request: Request, id: RunId) -> Result<Enrolled> {
+        let prepared = masked(&Redactor::new(&request.secrets)?, prepared(&request))?;
+        let run = record(store, &request, id, RunState::Queued)?;
+        store.append(id, &[Event { at: now(), kind: prepared }])?;
+        Ok(Enrolled { run, request })
+    }
+
+    /// Gives an enrolled run its worker. It waits for its lock as its header says; nothing of the script was
+    /// evaluated yet.
+    ///
+    /// # Errors
+    ///
+    /// `store`, when its log can not be made; that is recorded, if it can be.
+    pub fn begin(store: &'a dyn Store, state: &'a StateDir, worker: Worker, enrolled: Enrolled) -> Result<Self> {
+        let Enrolled { run, request } = enrolled;
+        Self::made(store, state, worker, request, run, Taken::Above)
     }
 
     /// Takes over a run that ended before its work did. That is durable when this returns; nothing of
@@ -285,6 +331,9 @@ impl<'a> Supervisor<'a> {
             unrepeatable: BTreeSet::new(),
             halted: None,
             persons: VecDeque::new(),
+            leaving: None,
+            held: Vec::new(),
+            within: HashMap::new(),
         };
         if let Taken::Now(lock, left) = taken {
             supervisor.hold(lock, left)?;
@@ -295,10 +344,8 @@ impl<'a> Supervisor<'a> {
     /// Records what the run is made of, and what it takes over from another one. It is written with the
     /// first commit, which comes before anything is done.
     fn prepare(&mut self, source: Option<Source>) -> Result<()> {
-        let Request { system, params, plan, .. } = &self.request;
-        let (name, plan) = (system.name.clone(), plan.as_ref().map(|plan| plan.hash.clone()));
-        let prepared = EventKind::Prepared { name, system: Box::new(system.clone()), params: params.clone(), plan };
-        self.pending.push(Event { at: now(), kind: self.masked(prepared)? });
+        let prepared = self.masked(prepared(&self.request))?;
+        self.pending.push(Event { at: now(), kind: prepared });
         let Some(Source { run, events, step }) = source else {
             // One that waits for its turn has no next commit for long.
             return if self.run.status == RunState::Queued { self.commit() } else { Ok(()) };
@@ -316,6 +363,11 @@ impl<'a> Supervisor<'a> {
     /// The run as it stands.
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// The system it runs for.
+    pub fn system(&self) -> &System {
+        &self.request.system
     }
 
     /// Where its messages go.
@@ -386,16 +438,27 @@ impl<'a> Supervisor<'a> {
         self.tell_who_left(watch)
     }
 
-    /// Waits until the other run gives the lock up, as the header says; why the run does not begin.
+    /// Waits until the lock is free, if there is one, and makes the plan its own; why the run does not begin.
     fn wait_for_turn(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Option<NotBegun> {
-        let LockRequest { name, when } = self.request.lock.clone()?;
+        let not_begun = self.request.lock.clone().and_then(|lock| self.wait_for_lock(&lock, watch));
+        // The limit on time is for the work, not for the wait before it.
+        self.deadline = self.request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
+        not_begun.or_else(|| {
+            let spent = spend(self.store, self.request.plan.as_ref(), self.run.id);
+            spent.err().map(|error| NotBegun(RunState::Skipped, 6, error))
+        })
+    }
+
+    /// Waits until the other run gives the lock up, as the header says.
+    fn wait_for_lock(&mut self, lock: &LockRequest, watch: &mut dyn FnMut(&Run, &Event)) -> Option<NotBegun> {
+        let LockRequest { name, when } = lock.clone();
         let until = match when {
             WhenLocked::Fail => Some(Instant::now()),
             WhenLocked::Wait(patience) => Instant::now().checked_add(patience.0),
             WhenLocked::Replace => Instant::now().checked_add(REPLACE_PATIENCE),
         };
         let mut asked = None;
-        let not_begun = loop {
+        loop {
             let owner = match Lock::take(self.state, &name) {
                 Ok(Taken::Now(lock, left)) => match self.hold(lock, left) {
                     Ok(()) => break None,
@@ -421,15 +484,10 @@ impl<'a> Supervisor<'a> {
                     let error = Error::new(Kind::Cancelled, format!("cancelled while it waited for `{name}`"));
                     break Some(NotBegun(RunState::Cancelled, exit_code, error));
                 }
+                Ok(Message::Leave(_)) => break Some(NotBegun(RunState::Interrupted, 1, leave::left())),
                 _ => break Some(NotBegun(RunState::Interrupted, 8, Error::new(Kind::Bug, "the worker ended before it got its work"))),
             }
-        };
-        // The limit on time is for the work, not for the wait before it.
-        self.deadline = self.request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
-        not_begun.or_else(|| {
-            let spent = spend(self.store, self.request.plan.as_ref(), self.run.id);
-            spent.err().map(|error| NotBegun(RunState::Skipped, 6, error))
-        })
+        }
     }
 
     /// Says what is waited for, and asks a run that is to be replaced to stop.
@@ -448,8 +506,8 @@ impl<'a> Supervisor<'a> {
         };
         self.event(EventKind::Log { step: String::new(), text }, watch)?;
         let Some(owner) = owner.filter(|_| when == WhenLocked::Replace) else { return Ok(()) };
-        hang_up(owner.supervisor).map_err(|error| {
-            Error::because(Kind::NotStarted, format_args!("{holder} holds `{name}` and can not be replaced"), &error)
+        ask_to_stop(self.state, owner.run, owner.supervisor).map_err(|error| {
+            Error::new(Kind::NotStarted, format!("{holder} holds `{name}` and can not be replaced: {}", error.message))
                 .hint(format!("it was started by {}", owner.by))
         })
     }
@@ -545,6 +603,7 @@ impl<'a> Supervisor<'a> {
                 }
                 Message::Gone => return Ok(None),
                 Message::Cancel(exit_code) => self.cancel(exit_code),
+                Message::Leave(until) => self.leave(until),
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
@@ -557,6 +616,11 @@ impl<'a> Supervisor<'a> {
 
     fn handle(&mut self, message: FromWorker, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
         match message {
+            FromWorker::Begin { id, intent } if self.leaving.is_some() && self.halted.is_none() => {
+                self.held.push((id, intent));
+                self.look_at_leaving();
+                Ok(())
+            }
             FromWorker::Begin { id, intent } => {
                 self.unrepeatable.remove(&intent.key);
                 let gate = self.gate(intent, watch).and_then(|gate| self.commit().map(|()| Reply::Gate(gate)));
@@ -564,7 +628,9 @@ impl<'a> Supervisor<'a> {
             }
             FromWorker::End { id, key, outcome, duration_ms } => {
                 let ended = self.end(key, outcome, duration_ms, watch).and_then(|()| self.commit());
-                self.reply(id, ended.map(|()| Reply::Recorded))
+                self.reply(id, ended.map(|()| Reply::Recorded))?;
+                self.look_at_leaving();
+                Ok(())
             }
             FromWorker::Effect { id, key, effect } => {
                 // Once one effect on record says that the step can not simply run again, the rest may wait.
@@ -637,6 +703,7 @@ impl<'a> Supervisor<'a> {
             Verdict::Run => Gate::Go,
         };
         let key = intent.key.clone();
+        self.within.insert(key.clone(), intent.within.clone());
         let fails = !intent.undo && self.request.faults.fails(&intent);
         self.event(EventKind::StepStarted(Intent { attempt: attempts + intent.attempt, ..intent }), watch)?;
         if !fails {
@@ -769,12 +836,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn masked(&self, kind: EventKind) -> Result<EventKind> {
-        if self.redactor.is_empty() {
-            return Ok(kind);
-        }
-        let read = |error: serde_json::Error| Error::new(Kind::Bug, format!("an event does not survive masking: {error}"));
-        let value = serde_json::to_value(&kind).map_err(read)?;
-        serde_json::from_value(self.redactor.value(value)).map_err(read)
+        masked(&self.redactor, kind)
     }
 
     fn commit(&mut self) -> Result<()> {
@@ -927,6 +989,7 @@ impl<'a> Supervisor<'a> {
         if self.kill_at.is_some_and(|at| now >= at) {
             self.kill();
         }
+        self.look_at_leaving();
     }
 
     fn kill(&mut self) {
@@ -1027,6 +1090,54 @@ impl<'a> Supervisor<'a> {
     }
 }
 
+/// Records a new run.
+fn record(store: &dyn Store, request: &Request, id: RunId, status: RunState) -> Result<Run> {
+    let mut run = Run {
+        run: 0,
+        id,
+        runbook: request.script.name.clone(),
+        version: request.script.version(),
+        commit: request.commit.clone(),
+        system: Some(request.system.name.clone()).filter(|name| !name.is_empty()),
+        params: request.shown.clone(),
+        status,
+        exit_code: None,
+        trigger: request.trigger,
+        by: request.by.clone(),
+        attempt: 1,
+        started: now(),
+        ended: None,
+        duration_ms: 0,
+        steps: Vec::new(),
+        checks: Vec::new(),
+        outputs: BTreeMap::new(),
+        error: None,
+        waits_for: None,
+    };
+    // A run that still waits may never begin what its plan says.
+    if run.status == RunState::Running {
+        spend(store, request.plan.as_ref(), run.id)?;
+    }
+    run.run = store.create(&run, &request.script.record(), me())?;
+    Ok(run)
+}
+
+/// What a run is made of beside its texts.
+fn prepared(request: &Request) -> EventKind {
+    let Request { system, params, plan, .. } = request;
+    let (name, plan) = (system.name.clone(), plan.as_ref().map(|plan| plan.hash.clone()));
+    EventKind::Prepared { name, system: Box::new(system.clone()), params: params.clone(), plan }
+}
+
+fn masked(redactor: &Redactor, kind: EventKind) -> Result<EventKind> {
+    if redactor.is_empty() {
+        return Ok(kind);
+    }
+    let read = |error: serde_json::Error| Error::new(Kind::Bug, format!("an event does not survive masking: {error}"));
+    let value = serde_json::to_value(&kind).map_err(read)?;
+    serde_json::from_value(redactor.value(value)).map_err(read)
+}
+
 /// Why a run did not get its lock, and what can be done.
 fn locked(name: &str, holder: &str, owner: Option<&Owner>, when: WhenLocked) -> Error {
     let error = Error::new(Kind::NotStarted, format!("`{name}` is held by {holder}")).target(name);
@@ -1088,10 +1199,12 @@ impl Worker {
     pub fn start(binary: &Path) -> Result<Self> {
         use std::os::unix::process::CommandExt;
         // A subreaper inherits what a killed worker leaves behind; without it, process groups must do.
-        if !is_shared() {
+        if children() != Children::OfAnother {
             let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         }
-        Command::new(binary)
+        // Nobody sweeps between its start and the note that it is one.
+        let mut workers = workers();
+        let worker = Command::new(binary)
             .arg("__worker")
             .env_clear()
             .current_dir("/")
@@ -1100,13 +1213,14 @@ impl Worker {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map(Self)
-            .map_err(|error| Error::because(Kind::Bug, format_args!("the worker `{}` can not be started", binary.display()), &error))
+            .map_err(|error| Error::because(Kind::Bug, format_args!("the worker `{}` can not be started", binary.display()), &error))?;
+        workers.insert(worker.id());
+        Ok(Self(worker))
     }
 
     fn kill(&mut self) {
         // In another program its orphans could not be told from that program's children: they go before it.
-        if is_shared() && matches!(self.0.try_wait(), Ok(None)) {
+        if children() == Children::OfAnother && matches!(self.0.try_wait(), Ok(None)) {
             kill_descendants(self.0.id());
         }
         // It may have ended by itself in between.
@@ -1121,8 +1235,10 @@ impl Worker {
 
 /// Ends what a worker left behind, which this process inherits.
 fn end_orphans() {
-    if !is_shared() {
-        kill_descendants(std::process::id());
+    match children() {
+        Children::OfOneRun => drop(kill_descendants(std::process::id())),
+        Children::OfManyRuns => sweep(),
+        Children::OfAnother => {}
     }
 }
 
@@ -1130,6 +1246,7 @@ fn end_orphans() {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.end();
+        workers().remove(&self.0.id());
     }
 }
 

@@ -20,6 +20,16 @@ pub enum Given {
     Value(Value),
 }
 
+impl Given {
+    /// A value of unknown origin: a text is read by the declared type.
+    pub fn of(value: Value) -> Self {
+        match value {
+            Value::String(text) => Self::Text(text),
+            value => Self::Value(value),
+        }
+    }
+}
+
 /// The values of all parameters, defaults filled in: plain ones for the record and the script's.
 ///
 /// # Errors

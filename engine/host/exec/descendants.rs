@@ -1,9 +1,9 @@
 //! The end of everything a process started, also of what left its group and session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
 
 use crate::host::process::Stat;
 
@@ -31,6 +31,41 @@ pub(crate) fn kill_descendants(pid: u32) -> bool {
         std::thread::sleep(PAUSE);
     }
     false
+}
+
+/// Kills and collects every descendant of this process that does not come from one of these children.
+pub(crate) fn kill_strays(keep: &BTreeSet<u32>) {
+    for _ in 0..ROUNDS {
+        let strays: Vec<u32> = children().into_iter().filter(|child| !keep.contains(child)).collect();
+        if strays.is_empty() {
+            return;
+        }
+        for pid in strays.iter().filter_map(|pid| i32::try_from(*pid).ok().and_then(Pid::from_raw)) {
+            // Its own children come to this process then, and are found in the next round.
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+        if children().iter().any(|child| !keep.contains(child)) {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// The children of this process, those it inherited included.
+fn children() -> BTreeSet<u32> {
+    let listed = || -> std::io::Result<BTreeSet<u32>> {
+        let mut children = BTreeSet::new();
+        for task in std::fs::read_dir("/proc/self/task")? {
+            let text = std::fs::read_to_string(task?.path().join("children"))?;
+            children.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        Ok(children)
+    };
+    // Not every kernel lists them, and a thread may end meanwhile; looking at every process takes longer.
+    listed().unwrap_or_else(|_| {
+        let me = std::process::id();
+        processes().into_iter().filter(|(_, process)| process.parent == me).map(|(pid, _)| pid).collect()
+    })
 }
 
 /// Whether this process has no child, adopted orphans included; false for other processes, of which

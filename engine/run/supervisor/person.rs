@@ -65,6 +65,18 @@ impl Supervisor<'_> {
         Ok(())
     }
 
+    /// The steps whose questions wait for an answer.
+    pub(super) fn asked_in(&self) -> impl Iterator<Item = &str> {
+        self.persons.iter().map(|waiting| waiting.question.key.as_str())
+    }
+
+    /// Nobody waits for the answers any more; a run that goes on asks again.
+    pub(super) fn leave_persons(&mut self, why: &Error) {
+        for waiting in std::mem::take(&mut self.persons) {
+            self.answer_person(waiting.id, Err(why.clone()));
+        }
+    }
+
     fn answer_person(&mut self, id: u64, answer: Result<Answer>) {
         self.tell_worker(&ToWorker::Reply { id, reply: answer.map(Reply::Answer) });
     }

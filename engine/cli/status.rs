@@ -1,0 +1,91 @@
+//! `runbook status`: is the daemon alive, what does it do, and what is wrong.
+
+use serde::Serialize;
+
+use crate::cli::app::App;
+use crate::cli::history::ago;
+use crate::cli::report::visible;
+use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, WARN, styled};
+use crate::config::Problems;
+use crate::error::{Kind, Result};
+use crate::host::notify::outbox::Standing as Outbox;
+use crate::model::RunState;
+use crate::run::daemon::{Ask, Standing, ask};
+use crate::run::outbox;
+use crate::store::{Filter, Store, Summary};
+use crate::words;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+/// How everything stands.
+#[derive(Serialize)]
+struct Status {
+    /// Nothing when no daemon serves this state.
+    daemon: Option<Standing>,
+    /// Runs that do not go on without a person.
+    needs: Vec<Summary>,
+    outbox: Outbox,
+}
+
+pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
+    let (state, store) = app.store()?;
+    let daemon = match ask::<Standing>(&state, Ask::Status) {
+        Ok(standing) => Some(standing),
+        Err(error) if error.kind == Kind::Store => None,
+        Err(error) => return Err(error.into()),
+    };
+    let states = vec![RunState::Waiting, RunState::Interrupted, RunState::NeedsAttention];
+    let needs = store.list(&Filter { states, ..Filter::default() })?;
+    let status = Status { daemon, needs, outbox: outbox::standing(&store)? };
+    if app.json {
+        app.answer_json(&status)?;
+    } else {
+        tell(&status, app);
+    }
+    Ok(match (&status.daemon, status.is_well()) {
+        (None, _) => 8,
+        (Some(_), true) => 0,
+        (Some(_), false) => 1,
+    })
+}
+
+impl Status {
+    fn is_well(&self) -> bool {
+        self.needs.is_empty() && self.outbox.dead == 0
+    }
+}
+
+fn tell(status: &Status, app: &App) {
+    let line = |symbol: String, title: &str, text: String| app.terminal.answer(&format!("{symbol} {title:<8} {text}"));
+    let (good, bad) = (app.terminal.symbol(GOOD, "●", "*"), app.terminal.symbol(BAD, "✖", "x"));
+    match &status.daemon {
+        None => line(bad.clone(), "daemon", "none serves this state     runbook serve".to_owned()),
+        Some(daemon) => {
+            let stopping = if daemon.stopping { styled(WARN, "stopping, ") } else { String::new() };
+            line(
+                good.clone(),
+                "daemon",
+                format!("{stopping}process {}, version {}, started {}", daemon.pid, daemon.version, ago(daemon.since)),
+            );
+            let running = format!("{} of {} at a time", words::count(daemon.running.len(), "run"), daemon.places);
+            let queued = if daemon.queued.is_empty() { String::new() } else { format!(", {} queued", daemon.queued.len()) };
+            line(good.clone(), "runs", format!("{running}{queued}"));
+        }
+    }
+    for run in &status.needs {
+        let why = if run.note.is_empty() { String::new() } else { format!(": {}", visible(&run.note)) };
+        line(
+            app.terminal.state(run.status),
+            "run",
+            format!("{} {} {}{why}", styled(STRONG, format!("#{}", run.run)), run.runbook, run.status.name()),
+        );
+    }
+    let Outbox { queued, dead, .. } = status.outbox;
+    let symbol = if dead > 0 { bad } else { good };
+    let given_up = if dead > 0 { format!(", {dead} given up") } else { String::new() };
+    line(symbol, "messages", format!("{queued} waiting{given_up}"));
+    if !status.needs.is_empty() {
+        app.terminal.say(&styled(DIM, "what needs you: runbook ps     runbook report RUN     runbook approvals"));
+    }
+}

@@ -1,0 +1,447 @@
+//! The runs of the daemon: a queue, the places of those that run, and what becomes of each.
+//!
+//! A run is a thread, which starts its worker and follows it. The kernel ends a worker with the thread that
+//! started it, so both have the same life.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::post::Post;
+use super::{Config, Desk, Place, care, notice};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Event, EventKind, Run, RunId, RunState, Span, System};
+use crate::run::daemon::{Order, Queued};
+use crate::run::process::{helpers, me};
+use crate::run::{Control, Enrolled, Request, Supervisor, Worker, recover};
+use crate::store::{Filter, StateDir, Store};
+use crate::words;
+
+/// How long to wait before a run is tried again that was cut off, or whose lock another one holds.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The exit code of a run that was cancelled, as of a command that was terminated.
+const CANCELLED: u8 = 143;
+
+/// The runs of a daemon.
+pub(super) struct Runs {
+    store: Arc<dyn Store>,
+    state: StateDir,
+    desk: Arc<dyn Desk>,
+    binary: PathBuf,
+    post: Arc<Post>,
+    floor: Mutex<Floor>,
+}
+
+/// Who runs and who waits.
+#[derive(Default)]
+struct Floor {
+    places: usize,
+    queue: VecDeque<Waiting>,
+    active: BTreeMap<u64, Active>,
+    is_closed: bool,
+}
+
+/// A run that waits for a place.
+struct Waiting {
+    number: u64,
+    id: RunId,
+    work: Work,
+    /// Why it waits, beside that there is no place.
+    why: Option<String>,
+    not_before: Option<Instant>,
+}
+
+/// What is to be done with a run that gets a place.
+enum Work {
+    /// It begins.
+    Begin(Box<Enrolled>),
+    /// It was cut off, and goes on.
+    GoOn,
+}
+
+/// A run that has a place.
+struct Active {
+    /// What can stop it, once it has a supervisor.
+    control: Option<Control>,
+    cancel: Cancel,
+}
+
+/// How a run was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cancel {
+    No,
+    AfterCleanUp,
+    AtOnce,
+}
+
+/// What became of a run that had a place.
+enum Became {
+    /// It is over, and its end is recorded.
+    Over,
+    /// It goes on later.
+    Later { why: String },
+}
+
+impl Runs {
+    pub(super) fn new(config: &Config, store: Arc<dyn Store>, places: u32, post: Arc<Post>) -> Arc<Self> {
+        let floor = Mutex::new(Floor { places: places as usize, ..Floor::default() });
+        Arc::new(Self { store, state: config.state.clone(), desk: config.desk.clone(), binary: config.binary.clone(), post, floor })
+    }
+
+    pub(super) fn post(&self) -> &Post {
+        &self.post
+    }
+
+    /// Takes a run on. It is durable when this returns, and runs when its turn has come.
+    pub(super) fn order(self: &Arc<Self>, order: &Order) -> Result<Queued> {
+        let request = {
+            let _helpers = helpers();
+            self.desk.request(order, &*self.store)?
+        };
+        self.take_on(request, &Place { directory: order.directory.clone(), config: order.config.clone() })
+    }
+
+    fn take_on(self: &Arc<Self>, request: Request, place: &Place) -> Result<Queued> {
+        if self.floor().is_closed {
+            return Err(Error::new(Kind::NotStarted, "the daemon is about to stop").hint("start it again, and ask again"));
+        }
+        let id = RunId::new();
+        care::take(&*self.store, id, place)?;
+        let enrolled = match Supervisor::enroll(&*self.store, request, id) {
+            Ok(enrolled) => enrolled,
+            Err(error) => {
+                // What is left of it is found by the next round.
+                let _ = care::drop(&*self.store, id);
+                return Err(error);
+            }
+        };
+        let run = enrolled.run();
+        let number = run.run;
+        tracing::info!(run = number, runbook = run.runbook, system = run.system, by = run.by, "taken on");
+        self.floor().queue.push_back(Waiting { number, id, work: Work::Begin(Box::new(enrolled)), why: None, not_before: None });
+        self.fill();
+        let why = self.queued().into_iter().find(|queued| queued.run == number).and_then(|queued| queued.why);
+        Ok(Queued { run: number, id: id.to_string(), why })
+    }
+
+    /// Finds the runs that were cut off with an earlier daemon, and lets them go on; how many there are.
+    pub(super) fn bring_back(self: &Arc<Self>) -> Result<usize> {
+        recover(&*self.store)?;
+        let mut found = 0;
+        for id in care::all(&*self.store)? {
+            let run = match self.store.run(id) {
+                Ok(run) => run,
+                Err(error) if error.kind == Kind::NotFound => {
+                    // It was never recorded, and nobody was told that it was.
+                    care::drop(&*self.store, id)?;
+                    continue;
+                }
+                Err(error) => {
+                    // A damaged record ends this run, and no other.
+                    tracing::error!("run {id} can not be read, and does not go on: {error}");
+                    care::drop(&*self.store, id)?;
+                    continue;
+                }
+            };
+            if run.status == RunState::Interrupted {
+                self.floor().queue.push_back(Waiting::again(run.run, id, "it was cut off", None));
+                found += 1;
+            } else {
+                care::drop(&*self.store, id)?;
+            }
+        }
+        self.fill();
+        Ok(found)
+    }
+
+    /// Finds the runs that nobody watches over any more: of commands that were killed, and of threads that were lost.
+    pub(super) fn look_for_lost(self: &Arc<Self>) -> Result<()> {
+        for number in recover(&*self.store)? {
+            tracing::warn!(run = number, "its command was killed; it goes on with `runbook resume {number}`");
+        }
+        let states = vec![RunState::Running, RunState::Waiting, RunState::Queued];
+        for run in self.store.list(&Filter { states, ..Filter::default() })? {
+            if run.supervisor != Some(me()) || self.floor().knows(run.run) {
+                continue;
+            }
+            let error = Error::new(Kind::Bug, "its supervisor ended without a last word").hint("see the log of the daemon");
+            let ended = EventKind::Ended { status: RunState::Interrupted, exit_code: 70, error: Some(error) };
+            if self.store.abandon(run.id, me(), &Event { at: super::now(), kind: ended })? {
+                tracing::error!(run = run.run, "its supervisor ended without a last word");
+                self.floor().queue.push_back(Waiting::again(run.run, run.id, "its supervisor was lost", Some(Instant::now() + AGAIN)));
+            }
+        }
+        self.fill();
+        Ok(())
+    }
+
+    /// Asks a run to stop.
+    pub(super) fn cancel(self: &Arc<Self>, number: u64, now: bool) -> Result<()> {
+        let wanted = if now { Cancel::AtOnce } else { Cancel::AfterCleanUp };
+        let mut floor = self.floor();
+        if let Some(active) = floor.active.get_mut(&number) {
+            active.ask(wanted);
+            return Ok(());
+        }
+        let Some(at) = floor.queue.iter().position(|waiting| waiting.number == number) else {
+            return Err(Error::new(Kind::Usage, format!("run #{number} is none of the daemon's")).hint("`runbook ps` shows what runs"));
+        };
+        let waiting = floor.queue.remove(at);
+        drop(floor);
+        let Some(waiting) = waiting else { return Ok(()) };
+        let error = Error::new(Kind::Cancelled, "cancelled while it waited for its turn");
+        self.end(waiting, RunState::Cancelled, CANCELLED, error)
+    }
+
+    /// From here on no step starts; those under way have until then. What waits goes on with the next daemon.
+    pub(super) fn leave(self: &Arc<Self>, until: Instant) {
+        let mut floor = self.floor();
+        floor.is_closed = true;
+        let waiting: Vec<Waiting> = floor.queue.drain(..).collect();
+        for control in floor.active.values().filter_map(|active| active.control.as_ref()) {
+            control.leave(until);
+        }
+        drop(floor);
+        for Waiting { work, number, .. } in waiting {
+            // One that was cut off is on record as that already.
+            let Work::Begin(enrolled) = work else { continue };
+            let error =
+                Error::new(Kind::Cancelled, "the daemon stopped before it began").hint("it begins by itself when the daemon is back");
+            if let Err(error) = enrolled.give_up(&*self.store, RunState::Interrupted, 1, error) {
+                tracing::error!(run = number, "that it waits can not be recorded: {error}");
+            }
+        }
+    }
+
+    /// Whether it is about to end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.floor().is_closed
+    }
+
+    /// Whether nothing runs any more.
+    pub(super) fn are_over(&self) -> bool {
+        self.floor().active.is_empty()
+    }
+
+    /// So many may run at the same time from now on.
+    pub(super) fn make_room(self: &Arc<Self>, places: u32) {
+        self.floor().places = places as usize;
+        self.fill();
+    }
+
+    /// The numbers of the runs that have a place, and how many places there are.
+    pub(super) fn running(&self) -> (Vec<u64>, u32) {
+        let floor = self.floor();
+        (floor.active.keys().copied().collect(), u32::try_from(floor.places).unwrap_or(u32::MAX))
+    }
+
+    /// The runs that wait, in their order, and why.
+    pub(super) fn queued(&self) -> Vec<Queued> {
+        let floor = self.floor();
+        let full = format!("{} under way, of {} at a time", words::count(floor.active.len(), "run"), floor.places);
+        let why = |waiting: &Waiting| waiting.why.clone().unwrap_or_else(|| full.clone());
+        floor.queue.iter().map(|waiting| Queued { run: waiting.number, id: waiting.id.to_string(), why: Some(why(waiting)) }).collect()
+    }
+
+    /// Gives free places to those that wait.
+    pub(super) fn fill(self: &Arc<Self>) {
+        loop {
+            let mut floor = self.floor();
+            let Some(waiting) = floor.next() else { return };
+            let number = waiting.number;
+            floor.active.insert(number, Active { control: None, cancel: Cancel::No });
+            drop(floor);
+            let runs = self.clone();
+            let started = std::thread::Builder::new().name(format!("run {number}")).spawn(move || runs.conduct(waiting));
+            if let Err(error) = started {
+                // Its record says that it runs here, and the next round finds that it does not.
+                tracing::error!(run = number, "no thread for it: {error}");
+                self.floor().active.remove(&number);
+                return;
+            }
+        }
+    }
+
+    /// The life of a run that has a place.
+    fn conduct(self: Arc<Self>, waiting: Waiting) {
+        let (number, id) = (waiting.number, waiting.id);
+        let became = catch_unwind(AssertUnwindSafe(|| self.run(waiting)));
+        let mut floor = self.floor();
+        floor.active.remove(&number);
+        match became {
+            Ok(Ok(Became::Over)) => {}
+            Ok(Ok(Became::Later { .. })) if floor.is_closed => {}
+            Ok(Ok(Became::Later { why })) => {
+                floor.queue.push_back(Waiting::again(number, id, why, Some(Instant::now() + AGAIN)));
+            }
+            Ok(Err(error)) => tracing::error!(run = number, "{error}"),
+            Err(_) => tracing::error!(run = number, "its supervisor panicked; please report it"),
+        }
+        drop(floor);
+        self.post.call();
+        self.fill();
+    }
+
+    fn run(&self, waiting: Waiting) -> Result<Became> {
+        let (number, id) = (waiting.number, waiting.id);
+        let supervisor = match waiting.work {
+            Work::Begin(enrolled) => self.begin(*enrolled)?,
+            Work::GoOn => match self.go_on(id)? {
+                Ok(supervisor) => Some(supervisor),
+                Err(became) => return Ok(became),
+            },
+        };
+        let Some(supervisor) = supervisor else { return Ok(Became::Over) };
+        let system = supervisor.system().clone();
+        self.has_control(number, supervisor.control());
+        let run = supervisor.follow(&mut |run, event| self.watch(run, event, &system))?;
+        self.after(run, &system)
+    }
+
+    fn begin(&self, enrolled: Enrolled) -> Result<Option<Supervisor<'_>>> {
+        match Worker::start(&self.binary) {
+            Ok(worker) => Supervisor::begin(&*self.store, &self.state, worker, enrolled).map(Some),
+            Err(error) => {
+                let id = enrolled.run().id;
+                enrolled.give_up(&*self.store, RunState::Failed, 70, error)?;
+                care::drop(&*self.store, id)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A new supervisor for a run that was cut off; else what became of it.
+    fn go_on(&self, id: RunId) -> Result<Result<Supervisor<'_>, Became>> {
+        let (run, events) = (self.store.run(id)?, self.store.events(id)?);
+        if run.status != RunState::Interrupted {
+            // A person was faster.
+            care::drop(&*self.store, id)?;
+            return Ok(Err(Became::Over));
+        }
+        let place = care::place(&*self.store, id)?.unwrap_or_default();
+        let request = {
+            let _helpers = helpers();
+            care::in_vain(&events).map_or_else(|| self.desk.again(&run, &events, &place, &*self.store), Err)
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return self.needs_a_person(&run, error).map(Err),
+        };
+        let system = request.system.clone();
+        let resumed =
+            Worker::start(&self.binary).and_then(|worker| Supervisor::resume(&*self.store, &self.state, worker, request, id, Vec::new()));
+        match resumed {
+            Ok(supervisor) => {
+                tracing::info!(run = run.run, runbook = run.runbook, system = run.system, "goes on");
+                Ok(Ok(supervisor))
+            }
+            Err(error) if error.kind == Kind::NotStarted => Ok(Err(Became::Later { why: error.message })),
+            Err(error) if error.kind == Kind::Conflict => {
+                care::drop(&*self.store, id)?;
+                Ok(Err(Became::Over))
+            }
+            Err(error) => {
+                tracing::error!(run = run.run, system = system.name, "it can not go on: {error}");
+                self.needs_a_person(&run, error).map(Err)
+            }
+        }
+    }
+
+    /// Ends a run that was cut off and can not go on by itself.
+    fn needs_a_person(&self, run: &Run, error: Error) -> Result<Became> {
+        let error = error.hint(format!("to let it go on: runbook resume {}", run.run));
+        let run = care::close(&*self.store, &self.state, run.id, RunState::NeedsAttention, 5, error)?;
+        let system = self.store.events(run.id)?.into_iter().find_map(|event| match event.kind {
+            EventKind::Prepared { name, system, .. } => Some(System { name, ..*system }),
+            _ => None,
+        });
+        notice::needs_a_person(&*self.store, &self.post.addresses(), &system.unwrap_or_default(), &run)?;
+        care::drop(&*self.store, run.id)?;
+        Ok(Became::Over)
+    }
+
+    fn watch(&self, run: &Run, event: &Event, system: &System) {
+        if !matches!(event.kind, EventKind::Asked(_)) {
+            return;
+        }
+        if let Err(error) = notice::needs_a_person(&*self.store, &self.post.addresses(), system, run) {
+            tracing::error!(run = run.run, "nobody could be told that it waits: {error}");
+        }
+        self.post.call();
+    }
+
+    fn after(&self, run: Run, system: &System) -> Result<Became> {
+        let took = Span::millis(run.duration_ms);
+        tracing::info!(run = run.run, runbook = run.runbook, system = run.system, "{} after {took}", run.status.name());
+        if run.status == RunState::Interrupted {
+            let why = run.error.map_or_else(|| "it was cut off".to_owned(), |error| error.message);
+            return Ok(Became::Later { why });
+        }
+        if run.status == RunState::NeedsAttention {
+            notice::needs_a_person(&*self.store, &self.post.addresses(), system, &run)?;
+        }
+        care::drop(&*self.store, run.id)?;
+        Ok(Became::Over)
+    }
+
+    /// Ends a run that waits.
+    fn end(&self, waiting: Waiting, status: RunState, exit_code: u8, error: Error) -> Result<()> {
+        match waiting.work {
+            Work::Begin(enrolled) => enrolled.give_up(&*self.store, status, exit_code, error)?,
+            Work::GoOn => care::close(&*self.store, &self.state, waiting.id, status, exit_code, error)?,
+        };
+        care::drop(&*self.store, waiting.id)
+    }
+
+    /// A run can be stopped from now on; who asked before asks again.
+    fn has_control(&self, number: u64, control: Control) {
+        if let Some(active) = self.floor().active.get_mut(&number) {
+            active.control = Some(control);
+            let cancel = std::mem::replace(&mut active.cancel, Cancel::No);
+            active.ask(cancel);
+        }
+    }
+
+    fn floor(&self) -> MutexGuard<'_, Floor> {
+        self.floor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Floor {
+    /// The next one that may have a place, when there is one.
+    fn next(&mut self) -> Option<Waiting> {
+        if self.is_closed || self.active.len() >= self.places {
+            return None;
+        }
+        let now = Instant::now();
+        let at = self.queue.iter().position(|waiting| waiting.not_before.is_none_or(|then| then <= now))?;
+        self.queue.remove(at)
+    }
+
+    fn knows(&self, number: u64) -> bool {
+        self.active.contains_key(&number) || self.queue.iter().any(|waiting| waiting.number == number)
+    }
+}
+
+impl Waiting {
+    fn again(number: u64, id: RunId, why: impl Into<String>, not_before: Option<Instant>) -> Self {
+        Self { number, id, work: Work::GoOn, why: Some(why.into()), not_before }
+    }
+}
+
+impl Active {
+    /// Asks it to stop, once for each degree of hurry.
+    fn ask(&mut self, wanted: Cancel) {
+        let before = self.cancel;
+        self.cancel = before.max(wanted);
+        let Some(control) = &self.control else { return };
+        if before == Cancel::No && wanted > Cancel::No {
+            control.cancel(CANCELLED);
+        }
+        if before < Cancel::AtOnce && wanted == Cancel::AtOnce {
+            control.cancel(CANCELLED);
+        }
+    }
+}
