@@ -5,6 +5,7 @@
 mod acceptance;
 mod cli;
 mod containment;
+mod daemon;
 mod denied;
 mod diagnostics;
 mod docs;

@@ -1,5 +1,6 @@
 //! Runs the binary in a directory of its own and says what it must print.
 
+mod daemon;
 pub(crate) mod sink;
 
 use std::collections::BTreeMap;
