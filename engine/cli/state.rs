@@ -13,6 +13,7 @@ use crate::cli::terminal::{DIM, styled};
 use crate::config::{Problems, Right, state_place};
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunState, Size, Span};
+use crate::run::daemon::{Holder, holder};
 use crate::run::process::is_alive;
 use crate::store::audit::{Action, failure};
 use crate::store::{Backup, Filter, Retention, Sqlite, StateDir, Store, back_up, restore};
@@ -100,6 +101,7 @@ fn put_back(from: &Path, yes: bool, app: &App) -> Result<u8, Problems> {
     let is_used = std::fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_some());
     app.project()?.settings.policy.permit(&app.origin(), Right::Manage, "", "")?;
     if is_used {
+        refuse_served(&place)?;
         refuse_running(&place)?;
         confirm(&place, yes, app)?;
     }
@@ -125,6 +127,16 @@ fn put_back(from: &Path, yes: bool, app: &App) -> Result<u8, Problems> {
         app.terminal.say(&styled(DIM, format!("the old one is {}; remove it when it is not needed", kept.display())));
     }
     Ok(0)
+}
+
+/// A daemon would go on with what was put aside.
+fn refuse_served(place: &Path) -> Result<()> {
+    match StateDir::open(place).ok().and_then(|state| holder(&state)) {
+        Some(Holder { process, .. }) => {
+            Err(Error::new(Kind::NotStarted, format!("the daemon of process {} serves it", process.pid)).hint("stop it first"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A run that is under way would go on writing into what was put aside.

@@ -120,6 +120,8 @@ fn a_second_daemon_is_told_who_was_first() {
     let project = Project::new();
     let daemon = project.serve();
     let done = project.command(["serve"]).exits(6).talks(&format!("the daemon of process {}, since ", daemon.pid()));
+    let done = done.then(["state", "backup", "copy"]).succeeds();
+    let done = done.then(["state", "restore", "copy", "--yes"]).exits(6).talks("serves it");
     daemon.stop();
     // A daemon that ended leaves the place free, and one that was killed too.
     let daemon = done.project.serve();
