@@ -112,7 +112,6 @@ pub(super) fn workers() -> MutexGuard<'static, BTreeSet<u32>> {
 }
 
 /// While this is held, children are started that are no worker and are waited for by who starts them.
-#[must_use]
 pub fn helpers() -> RwLockReadGuard<'static, ()> {
     HELPERS.read().unwrap_or_else(PoisonError::into_inner)
 }

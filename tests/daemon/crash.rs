@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{GATED, detach, is_waiting, project, read, there, wait_for, write};
 use crate::harness::sink::Sink;
-use crate::harness::wait_until;
+use crate::harness::{note, wait_until};
 
 #[test]
 fn a_run_whose_daemon_was_killed_goes_on_with_the_next_one() {
@@ -120,10 +120,12 @@ fn what_a_person_started_at_a_terminal_stays_theirs() {
 #[test]
 fn random_kills_lose_no_run() {
     let kills: u64 = std::env::var("RUNBOOK_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
+    // Enough work that there is some left at the last kill.
+    let turns = kills * 2;
     let text = r#"
 runbook(#{ title: "t", params: #{ name: #{} }, timeout: "1h", allow: #{ fs: #{ read: ["DIR"], write: ["DIR"] } } });
 let name = params::name;
-for turn in 0..12 {
+for turn in 0..TURNS {
     let turn = turn;
     let file = `DIR/${name}.${turn}`;
     step("once", #{ verify: || fs::exists(file) }, || { wait("20ms"); fs::append(file, "x"); });
@@ -132,7 +134,7 @@ for turn in 0..12 {
 if name == "run 0" { step("never sure", || { wait("50ms"); fs::append("DIR/unsure", "x"); wait("200ms"); }); }
 "#;
     const RUNS: usize = 20;
-    let mut project = project(&[("test", text)]).file("runbook.toml", "limits.runs = 20\n");
+    let mut project = project(&[("test", &text.replace("TURNS", &turns.to_string()))]).file("runbook.toml", "limits.runs = 20\n");
     let mut daemon = project.serve();
     for run in 0..RUNS {
         project = detach(project, &format!("run {run}"));
@@ -147,7 +149,10 @@ if name == "run 0" { step("never sure", || { wait("50ms"); fs::append("DIR/unsur
         daemon.kill();
         daemon = project.serve();
     }
-    let until = Instant::now() + Duration::from_secs(300);
+    let busy =
+        project.daemon_log().lines().rev().take_while(|line| !line.contains("serving")).filter(|line| line.contains("goes on")).count();
+    note(&format!("after {kills} kills, {busy} runs had gone on with the last daemon"));
+    let until = Instant::now() + Duration::from_secs(600);
     let ended = loop {
         let done = project.command(["history", "--json"]).succeeds();
         let states: Vec<String> = done.json().as_array().unwrap().iter().map(|run| run["status"].as_str().unwrap().to_owned()).collect();
@@ -169,7 +174,7 @@ if name == "run 0" { step("never sure", || { wait("50ms"); fs::append("DIR/unsur
         project = done.project;
     }
     for run in 0..RUNS {
-        for turn in 0..12 {
+        for turn in 0..turns {
             let once = read(&project, &format!("run {run}.{turn}"));
             assert!(once.len() <= 1, "run {run}, turn {turn}: {once}");
         }

@@ -5,7 +5,7 @@ mod stop;
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Done, Project, wait_until};
+use crate::harness::{Done, Project, note, wait_until};
 
 /// Says `begun` in its directory, and waits there for `go` in a step; its clean-up says `undone`.
 const GATED: &str = r#"
@@ -248,7 +248,7 @@ fn the_unit_file_is_one_systemd_understands() {
     // It looks for the program too.
     std::fs::write(&file, text.replace("/usr/local/bin/runbook", env!("CARGO_BIN_EXE_runbook"))).unwrap();
     let Ok(verified) = std::process::Command::new("systemd-analyze").arg("verify").arg(&file).output() else {
-        eprintln!("not run: there is no systemd-analyze");
+        note("not run: there is no systemd-analyze");
         return;
     };
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();

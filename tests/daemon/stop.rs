@@ -4,7 +4,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use super::{GATED, detach, is_waiting, log_of, project, read, there, wait_for, write};
-use crate::harness::{Project, wait_until};
+use crate::harness::{Project, note, wait_until};
 
 #[test]
 fn a_step_under_way_ends_and_the_next_one_is_the_next_daemons() {
@@ -152,7 +152,7 @@ fn as_the_first_process_it_collects_the_dead_and_ends_well() {
         .spawn();
     let mut outer = match started {
         Ok(outer) => outer,
-        Err(error) => return eprintln!("not run: {error}"),
+        Err(error) => return note(&format!("not run: {error}")),
     };
     let mut is_up = || {
         if outer.try_wait().unwrap().is_some() {
@@ -166,7 +166,7 @@ fn as_the_first_process_it_collects_the_dead_and_ends_well() {
         state != Some(false)
     });
     if state.is_none() {
-        return eprintln!("not run: no processes of its own here");
+        return note("not run: no processes of its own here");
     }
     // From the outside: the first process, its daemon, and what is left of them.
     let inside = |parent: u32| children(parent);

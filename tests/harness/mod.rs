@@ -240,6 +240,12 @@ impl Done {
     }
 }
 
+/// Says something beside the result: that a test was not run, or what it measured.
+pub(crate) fn note(text: &str) {
+    use std::io::Write;
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
+}
+
 /// Waits until something is true.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
