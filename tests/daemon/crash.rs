@@ -149,9 +149,9 @@ if name == "run 0" { step("never sure", || { wait("50ms"); fs::append("DIR/unsur
         daemon.kill();
         daemon = project.serve();
     }
-    let busy =
-        project.daemon_log().lines().rev().take_while(|line| !line.contains("serving")).filter(|line| line.contains("goes on")).count();
-    note(&format!("after {kills} kills, {busy} runs had gone on with the last daemon"));
+    let log = project.daemon_log();
+    let last = log.lines().rev().find_map(|line| line.split_once("serving; ")).map_or("nothing", |(_, said)| said);
+    note(&format!("after {kills} kills: {last}"));
     let until = Instant::now() + Duration::from_secs(600);
     let ended = loop {
         let done = project.command(["history", "--json"]).succeeds();
