@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use crate::cli::app::App;
 use crate::cli::resume::{Prepared, prepared, recorded_script, secrets_again};
-use crate::cli::run::{Asked, Order as Wanted, passed, request_of};
+use crate::cli::run::{Asked, Order as Wanted, asked_of, passed};
 use crate::cli::{Color, Global, outbox};
 use crate::config::Problems;
 use crate::daemon::{Place, Settings};
-use crate::error::{Error, Result};
-use crate::model::{Event, Run};
+use crate::error::Result;
+use crate::model::{Event, Origin, Plan, Run};
 use crate::run::daemon::Order;
 use crate::run::outbox::Addresses;
 use crate::run::{Faults, Request};
@@ -36,7 +36,8 @@ impl Desk {
 }
 
 fn app_in(directory: PathBuf, config: Option<PathBuf>) -> App {
-    App::new(Global { directory: Some(directory), config, quiet: true, no_input: true, color: Color::Never, ..Global::default() })
+    let global = Global { directory: Some(directory), config, quiet: true, no_input: true, color: Color::Never, ..Global::default() };
+    App::new(global, false)
 }
 
 impl crate::daemon::Desk for Desk {
@@ -53,36 +54,37 @@ impl crate::daemon::Desk for Desk {
         let given: BTreeMap<String, Given> = order.params.iter().map(|(name, value)| (name.clone(), Given::of(value.clone()))).collect();
         let read = || -> Result<Request, Problems> {
             let script = passed(app.script(&order.runbook)?)?;
-            request_of(&wanted, script, given, order.secrets.clone(), &app, &app.state()?)
+            let asked = asked_of(&wanted, script, given, order.secrets.clone(), &app)?;
+            let origin = Origin { trigger: order.trigger, account: order.account.clone() };
+            // Nobody can type a name here; what needs that needs a plan.
+            Asked { origin, ..asked }.for_run(&app, &app.state()?, store, true)
         };
-        let request = read()?;
-        Ok(Request { trigger: order.trigger, by: order.by.clone(), account: order.account.clone(), ..request })
+        Ok(Request { by: order.by.clone(), ..read()? })
     }
 
     fn again(&self, run: &Run, events: &[Event], place: &Place, store: &dyn Store) -> Result<Request> {
         let app = app_in(place.directory.clone(), place.config.clone());
         let read = || -> Result<Request, Problems> {
             let script = recorded_script(store, run)?;
-            let Prepared { system, params } = prepared(run, events, &app)?;
+            let Prepared { system, params, plan } = prepared(run, events, &app)?;
+            let is_its_plan = |known: &Plan| known.run == Some(run.id) || plan.as_ref() == Some(&known.hash);
             let secret_params = secrets_again(&[], &script.header, &params, &app)?;
-            let permissions = app.permissions(&script, &system)?;
             let asked = Asked {
+                origin: Origin { trigger: run.trigger, account: place.account.clone() },
                 script,
                 system,
-                permissions,
                 params,
                 shown: run.params.clone(),
                 secret_params,
                 commit: run.commit.clone(),
                 timeout: None,
-                plan: store.plans()?.into_iter().find(|plan| plan.run == Some(run.id)),
+                plan: store.plans()?.into_iter().find(is_its_plan),
                 when_locked: None,
                 faults: Faults::default(),
             };
-            asked.request(&app, &app.state()?)
+            asked.for_resume(run, &app, &app.state()?, store)
         };
-        let request = read().map_err(Error::from)?;
-        Ok(Request { trigger: run.trigger, by: "daemon".to_owned(), ..request })
+        Ok(Request { by: "daemon".to_owned(), ..read()? })
     }
 
     fn addresses(&self) -> Result<Addresses> {

@@ -167,7 +167,7 @@ pub(super) struct Prepared {
     pub(super) system: System,
     pub(super) params: BTreeMap<String, Value>,
     /// The hash of the plan it was to carry out.
-    plan: Option<String>,
+    pub(super) plan: Option<String>,
 }
 
 pub(super) fn prepared(run: &Run, events: &[Event], app: &App) -> Result<Prepared, Problems> {

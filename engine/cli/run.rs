@@ -24,8 +24,7 @@ use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{
-    Diagnostic, Event, EventKind, Level, Module, Origin, ParamType, Plan, Run, RunState, Span, System, Trigger, WhenLocked,
-    lock_name,
+    Diagnostic, Event, EventKind, Level, Module, Origin, ParamType, Plan, Run, RunState, Span, System, Trigger, WhenLocked, lock_name,
 };
 use crate::run::daemon;
 use crate::run::journal::Journal;

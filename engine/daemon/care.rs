@@ -22,13 +22,15 @@ const RUN: &str = "run/";
 /// How often a run that is cut off goes on by itself without a step getting done.
 const MOST_IN_VAIN: usize = 5;
 
-/// Whose settings and secrets hold for a run: it has them again when it goes on.
+/// Whose settings, secrets and rights hold for a run: it has them again when it goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The directory of the project.
     pub directory: PathBuf,
     /// The settings file, when it was named.
     pub config: Option<PathBuf>,
+    /// The account behind it.
+    pub account: String,
 }
 
 /// From here on the run is the daemon's. Durable when it returns.
@@ -107,7 +109,7 @@ mod tests {
     fn what_is_taken_is_noted_until_it_is_dropped() {
         let store = crate::store::Memory::default();
         let id = RunId::new();
-        let here = Place { directory: "/srv/ops".into(), config: None };
+        let here = Place { directory: "/srv/ops".into(), account: "maya".to_owned(), ..Place::default() };
         take(&store, id, &here).unwrap();
         assert_eq!((all(&store).unwrap(), place(&store, id).unwrap()), (vec![id], Some(here)));
         drop(&store, id).unwrap();

@@ -14,8 +14,10 @@ use super::{Config, Desk, Place, care, notice};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Event, EventKind, Run, RunId, RunState, Span, System};
 use crate::run::daemon::{Order, Queued};
+use crate::run::lock::owners;
 use crate::run::process::{helpers, me};
 use crate::run::{Control, Enrolled, Request, Supervisor, Worker, recover};
+use crate::store::audit::{Act, Action, audited};
 use crate::store::{Filter, StateDir, Store};
 use crate::words;
 
@@ -100,7 +102,8 @@ impl Runs {
             let _helpers = helpers();
             self.desk.request(order, &*self.store)?
         };
-        self.take_on(request, &Place { directory: order.directory.clone(), config: order.config.clone() })
+        let Order { directory, config, account, .. } = order.clone();
+        self.take_on(request, &Place { directory, config, account })
     }
 
     fn take_on(self: &Arc<Self>, request: Request, place: &Place) -> Result<Queued> {
@@ -330,8 +333,13 @@ impl Runs {
             Err(error) => return self.needs_a_person(&run, error).map(Err),
         };
         let system = request.system.clone();
-        let resumed =
-            Worker::start(&self.binary).and_then(|worker| Supervisor::resume(&*self.store, &self.state, worker, request, id, Vec::new()));
+        if let Some(why) = self.held(&request)? {
+            return Ok(Err(Became::Later { why }));
+        }
+        let subject = format!("#{} {}", run.run, run.runbook);
+        let act = Act { who: "daemon".to_owned(), action: Action::Resume, subject, why: "it was cut off".to_owned() };
+        let resume = |worker| Supervisor::resume(&*self.store, &self.state, worker, request, id, Vec::new());
+        let resumed = Worker::start(&self.binary).and_then(|worker| audited(&*self.store, &act, || resume(worker)));
         match resumed {
             Ok(supervisor) => {
                 tracing::info!(run = run.run, runbook = run.runbook, system = run.system, "goes on");
@@ -347,6 +355,13 @@ impl Runs {
                 self.needs_a_person(&run, error).map(Err)
             }
         }
+    }
+
+    /// Who holds the lock it needs, when another run does.
+    fn held(&self, request: &Request) -> Result<Option<String>> {
+        let Some(wanted) = &request.lock else { return Ok(None) };
+        let owner = owners(&self.state)?.into_iter().find(|owner| owner.lock == wanted.name && owner.holds());
+        Ok(owner.map(|owner| format!("`{}` is held by {}", wanted.name, owner.in_words(super::now()))))
     }
 
     /// Ends a run that was cut off and can not go on by itself.
