@@ -60,7 +60,7 @@ fn allow(module: &str) -> String {
         format!("{section}: [{}], ", entries.join(", "))
     };
     [
-        "#{ sys: [\"*\"], sql: [\"*:write\"], redis: [\"*:write\"], exec: [\"/\"], secrets: [\"*\"], notify: [\"*\"], store: [\"write:*\"], ",
+        "#{ sys: [\"*\"], sql: [\"*:write\"], redis: [\"*:write\"], exec: [\"/\"], secrets: [\"*\"], notify: [\"*\"], store: [\"write:*\"], runs: [\"*\"], ",
         files,
         &verbs("docker", &["list", "inspect", "logs", "stats", "exec", "restart", "start", "stop", "images", "disk"], "*"),
         &verbs("systemd", &["status", "logs", "restart", "start", "stop"], "*"),

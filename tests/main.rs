@@ -21,4 +21,5 @@ mod policy;
 mod rebinding;
 mod resume;
 mod secrets;
+mod subruns;
 mod tidy;

@@ -1,7 +1,7 @@
 //! What all commands share: the project, the store, the terminal.
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use zeroize::Zeroizing;
 
@@ -28,7 +28,7 @@ pub(super) struct App {
     /// Whether it changes nothing that is recorded.
     only_reads: bool,
     flags: Flags,
-    project: OnceCell<Project>,
+    project: OnceLock<Project>,
 }
 
 impl App {
@@ -43,7 +43,7 @@ impl App {
             no_input: global.no_input,
             only_reads,
             flags: Flags { directory, config: global.config, ..Flags::default() },
-            project: OnceCell::new(),
+            project: OnceLock::new(),
             environment,
         }
     }

@@ -10,7 +10,7 @@ use crate::model::{RunState, Span};
 use crate::run::daemon::{self, Ask};
 use crate::run::process::{is_alive, terminate};
 use crate::store::audit::{Action, audited};
-use crate::store::{ProcessId, StateDir, Store, Summary, find};
+use crate::store::{Filter, ProcessId, StateDir, Store, Summary, find};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -33,6 +33,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let run = find(&store, &args.run)?;
     app.permit(&store, Right::Cancel, &run.runbook, run.system.as_deref())?;
     let supervisor = watcher(&run)?;
+    must_be_on_its_own(&run, supervisor, &store)?;
     let how = if args.now { "at once" } else { "" };
     let subject = format!("#{} {}", run.run, run.runbook);
     audited(&store, &app.act(Action::Cancel, subject, how), || stop(&run, supervisor, &args, &store, &state, app))?;
@@ -43,6 +44,17 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         app.terminal.answer(&format!("#{} {}", run.run, last_line(&run, app.terminal)));
     }
     Ok(0)
+}
+
+/// A sub-run is watched over by the process of the run it is part of, which would be stopped as a whole.
+fn must_be_on_its_own(run: &Summary, supervisor: ProcessId, store: &dyn Store) -> Result<()> {
+    let Some(parent) = &run.parent else { return Ok(()) };
+    let above = store.list(&Filter { number: Some(parent.run), ..Filter::default() })?;
+    if above.iter().all(|above| above.supervisor != Some(supervisor)) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, format!("run #{} is part of #{} and ends with it", run.run, parent.run))
+        .hint(format!("runbook cancel {}", parent.run)))
 }
 
 /// Asks until it is over.

@@ -5,7 +5,7 @@ use crate::cli::history::now;
 use crate::config::{Policy, Problems, Right};
 use crate::error::{Error, Kind, Result};
 use crate::host::permission::in_words;
-use crate::model::{ApprovalVerdict, Danger, Header, Origin, Run};
+use crate::model::{ApprovalVerdict, Danger, Header, Origin, Plan, Run};
 use crate::run::{Request, plan};
 use crate::store::Store;
 use crate::store::audit::{Act, Action};
@@ -40,7 +40,8 @@ pub(super) fn ask(request: &Request, store: &dyn Store, yes: bool, app: &App) ->
         }
         return Ok(());
     };
-    let needed = quorum.max(u32::from(is_destructive && !is_attended));
+    let is_destructive = is_destructive || planned.is_destructive();
+    let needed = quorum.max(quorum_of(planned, policy)).max(u32::from(is_destructive && !is_attended));
     plan::admit(store, planned, request, needed)?;
     let is_approved = plan::standing(store, planned, needed, now())? == ApprovalVerdict::Approved;
     if is_destructive && !is_approved && !yes {
@@ -53,7 +54,10 @@ pub(super) fn ask(request: &Request, store: &dyn Store, yes: bool, app: &App) ->
 pub(super) fn again(request: &Request, run: &Run, store: &dyn Store, app: &App) -> Result<(), Problems> {
     let policy = &app.project()?.settings.policy;
     let (header, is_attended) = (&request.script.header, request.origin.is_attended());
-    let needed = quorum(header, policy).max(u32::from(header.danger == Danger::Destructive && !is_attended));
+    let planned = request.plan.as_ref();
+    let is_destructive = header.danger == Danger::Destructive || planned.is_some_and(Plan::is_destructive);
+    let quorum = quorum(header, policy).max(planned.map_or(0, |planned| quorum_of(planned, policy)));
+    let needed = quorum.max(u32::from(is_destructive && !is_attended));
     if let Some(planned) = request.plan.as_ref().filter(|plan| plan.run.is_none()) {
         // It was cut off while it waited for its turn.
         return Ok(plan::admit(store, planned, request, needed)?);
@@ -82,6 +86,39 @@ pub(super) fn again(request: &Request, run: &Run, store: &dyn Store, app: &App) 
 pub(super) fn quorum(header: &Header, policy: &Policy) -> u32 {
     let asked = if header.danger == Danger::Destructive { policy.approvals } else { 0 };
     header.approvals.max(asked)
+}
+
+/// How many people must say yes to this plan, with all runs in it.
+pub(super) fn quorum_of(plan: &Plan, policy: &Policy) -> u32 {
+    let asked = if plan.is_destructive() { policy.approvals } else { 0 };
+    plan.most_approvals().max(asked)
+}
+
+/// Refuses a sub-run, or says how many people must say yes to it before it starts. What is in the plan that
+/// is carried out was approved with it.
+pub(super) fn of_sub_run(request: &Request, planned: Option<&Plan>, store: &dyn Store, yes: bool, app: &App) -> Result<u32, Problems> {
+    if let Some(planned) = planned {
+        plan::admit(store, planned, request, 0)?;
+    }
+    approvals_of_sub_run(request, planned, store, yes && request.origin.is_attended(), app)
+}
+
+/// As [`of_sub_run`], for one that goes on: a person who lets it go on says yes by that.
+pub(super) fn of_sub_run_again(request: &Request, planned: Option<&Plan>, store: &dyn Store, app: &App) -> Result<u32, Problems> {
+    match request.origin.is_attended() {
+        true => Ok(0),
+        false => approvals_of_sub_run(request, planned, store, false, app),
+    }
+}
+
+fn approvals_of_sub_run(request: &Request, planned: Option<&Plan>, store: &dyn Store, yes: bool, app: &App) -> Result<u32, Problems> {
+    let policy = &app.project()?.settings.policy;
+    if policy.pin && !request.origin.is_attended() {
+        must_be_pinned(request, store)?;
+    }
+    let header = &request.script.header;
+    let asks = header.danger == Danger::Destructive && !yes;
+    Ok(if planned.is_some() { 0 } else { quorum(header, policy).max(u32::from(asks)) })
 }
 
 fn needs_a_plan(request: &Request, quorum: u32) -> Error {

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::cli::app::App;
+use crate::cli::office::Office;
 use crate::cli::resume::{Prepared, prepared, recorded_script, secrets_again};
 use crate::cli::run::{Asked, Order as Wanted, asked_of, passed};
 use crate::cli::{Color, Global, outbox};
 use crate::config::Problems;
 use crate::daemon::{Place, Settings};
 use crate::error::Result;
+use crate::host::RunOrder;
 use crate::model::{Event, Origin, Plan, Run};
 use crate::run::daemon::Order;
 use crate::run::outbox::Addresses;
-use crate::run::{Faults, Request};
+use crate::run::process::helpers;
+use crate::run::{self, Faults, Ordered, Request, Worker};
 use crate::script::Given;
-use crate::store::{Store, find_plan};
+use crate::store::{StateDir, Store, find_plan};
 
 /// The projects of this machine, as one who is never asked sees them.
 pub(super) struct Desk {
@@ -87,6 +91,12 @@ impl crate::daemon::Desk for Desk {
         Ok(Request { by: "daemon".to_owned(), ..read()? })
     }
 
+    fn below(&self, place: &Place, store: Arc<dyn Store>) -> Result<Box<dyn run::Dispatch>> {
+        let app = app_in(place.directory.clone(), place.config.clone());
+        let state = app.state()?;
+        Ok(Box::new(Below { app, state, store }))
+    }
+
     fn addresses(&self) -> Result<Addresses> {
         let app = self.app();
         Ok(outbox::addresses(&app, &app.state()?)?)
@@ -96,5 +106,39 @@ impl crate::daemon::Desk for Desk {
         let app = self.app();
         let settings = &app.project()?.settings;
         Ok(Settings { places: settings.limits.runs, grace: settings.daemon.grace })
+    }
+}
+
+/// The project of a run of the daemon, for the runs it starts.
+struct Below {
+    app: App,
+    state: StateDir,
+    store: Arc<dyn Store>,
+}
+
+impl Below {
+    fn office(&self) -> Office<'_> {
+        Office { app: &self.app, state: &self.state, store: &*self.store, yes: false }
+    }
+}
+
+impl run::Dispatch for Below {
+    fn order(&self, order: &RunOrder, above: &Request, planned: Option<&Plan>) -> Result<Ordered> {
+        let _helpers = helpers();
+        self.office().order(order, above, planned)
+    }
+
+    fn plan(&self, order: &RunOrder, above: &Request) -> Result<Request> {
+        let _helpers = helpers();
+        self.office().plan(order, above)
+    }
+
+    fn again(&self, run: &Run, events: &[Event], above: &Request, planned: Option<&Plan>) -> Result<Ordered> {
+        let _helpers = helpers();
+        self.office().again(run, events, above, planned)
+    }
+
+    fn worker(&self) -> Result<Worker> {
+        self.office().worker()
     }
 }

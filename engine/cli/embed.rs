@@ -44,6 +44,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cli::app::App;
+use crate::cli::office::Office;
 use crate::cli::{Color, Global, commit, params, run as command};
 use crate::host::{Stop, extend};
 use crate::model::Origin;
@@ -259,7 +260,8 @@ impl<'a> Start<'a> {
         };
         let request = Request { by: self.by, ..asked.for_run(app, &state, &store, self.yes)? };
         let addresses = request.addresses.clone();
-        let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
+        let desk = Office { app, state: &state, store: &store, yes: self.yes };
+        let supervisor = Supervisor::start(&store, &state, &desk, worker, request, None)?;
         if let Some(take) = self.control {
             take(supervisor.control());
         }

@@ -71,10 +71,15 @@ fn row(run: &Summary, app: &App) -> Vec<String> {
         format!("{} {}", app.terminal.state(run.status), run.status.name()),
         styled(STRONG, &run.runbook),
         run.system.clone().unwrap_or_default(),
-        run.by.clone(),
+        started_by(run),
         run.changes.to_string(),
         crate::cli::report::visible(&run.note),
     ]
+}
+
+/// Who started a run: a person, or another run.
+pub(super) fn started_by(run: &Summary) -> String {
+    run.parent.as_ref().map_or_else(|| run.by.clone(), |parent| format!("#{}", parent.run))
 }
 
 fn sum(runs: &[Summary]) -> String {

@@ -99,7 +99,7 @@ fn show(line: &LogLine, args: &Args, app: &App) -> Result<()> {
 fn step_of(event: &Event) -> Option<&str> {
     match &event.kind {
         EventKind::StepStarted(intent) => Some(&intent.key),
-        EventKind::StepEnded { key, .. } | EventKind::Effect { key, .. } => Some(key),
+        EventKind::StepEnded { key, .. } | EventKind::Effect { key, .. } | EventKind::SubRun { key, .. } => Some(key),
         EventKind::Log { step, .. } | EventKind::Progress { step, .. } => Some(step),
         _ => None,
     }
@@ -138,6 +138,7 @@ fn text(event: &Event, terminal: Terminal) -> Option<String> {
                 decisions.iter().map(|decision| format!(", {}", visible(&crate::cli::resume::in_words(decision)))).collect();
             format!("{}{}", styled(DIM, format!("resumed by {}", visible(by))), said.concat())
         }
+        EventKind::SubRun { run, runbook, .. } => format!("  {} {} #{run}", terminal.symbol(STRONG, "▸", ">"), visible(runbook)),
         EventKind::TakenFrom { run, step } => styled(DIM, format!("before `{}`: as in run #{run}", visible(step))),
         EventKind::CompensationStarted(_) => styled(DIM, "takes back what it did"),
         EventKind::Prepared { .. } | EventKind::Read { .. } | EventKind::UndoRegistered { .. } | EventKind::Progress { .. } => return None,

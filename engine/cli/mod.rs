@@ -26,6 +26,7 @@ mod locks;
 mod logs;
 mod new;
 mod offer;
+mod office;
 mod outbox;
 mod params;
 mod plain;

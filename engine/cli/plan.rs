@@ -1,7 +1,8 @@
 //! `runbook plan`: what a run would change; nothing is changed.
 
 use crate::cli::app::App;
-use crate::cli::clearance::quorum;
+use crate::cli::clearance::quorum_of;
+use crate::cli::office::Office;
 use crate::cli::params::ParamArgs;
 use crate::cli::plain::short;
 use crate::cli::report::visible;
@@ -53,9 +54,11 @@ pub(super) fn show(order: &Order, params: &ParamArgs, showing: Showing, app: &Ap
     let Some(asked) = asked(order, params, app)? else { return Ok(4) };
     let request = asked.for_plan(app, &state, &store)?;
     let policy = &app.project()?.settings.policy;
+    let desk = Office { app, state: &state, store: &store, yes: false };
     let act = app.act(Action::Plan, format!("{} for {}", request.script.name, request.system.name), "");
     store.audit(&act.entry(None))?;
-    let drafted = plan::draft(&store, &state, worker, &request, policy.plan_valid).and_then(|plan| store.keep_plan(&plan).map(|()| plan));
+    let drafted =
+        plan::draft(&store, &state, &desk, worker, &request, policy.plan_valid).and_then(|plan| store.keep_plan(&plan).map(|()| plan));
     let outcome = drafted.as_ref().map_or_else(failure, |plan| format!("plan {}", plan.id));
     store.audit(&act.entry(Some(&outcome)))?;
     let plan = drafted?;
@@ -64,7 +67,7 @@ pub(super) fn show(order: &Order, params: &ParamArgs, showing: Showing, app: &Ap
     } else {
         app.terminal.answer(&text(&plan, showing.diff, app.terminal));
         let approve = format!("approve it first:  runbook approve {} --reason \"…\"", plan.id);
-        if quorum(&request.script.header, policy) > 0 {
+        if quorum_of(&plan, policy) > 0 {
             app.terminal.say(&styled(DIM, approve));
         }
         app.terminal.say(&styled(DIM, format!("run exactly this:  runbook run --plan {}", plan.id)));
@@ -86,13 +89,7 @@ pub(super) fn text(plan: &Plan, diff: bool, terminal: Terminal) -> String {
         plan.system,
         styled(DIM, "nothing is changed by this")
     );
-    let wide = plan.steps.iter().map(|step| width(title(step))).max().unwrap_or(0).min(40);
-    for step in &plan.steps {
-        text.push_str(&lines_of(step, wide, diff, terminal));
-    }
-    if let Some(why) = &plan.unknown {
-        text.push_str(&line(Sign::Unknown, "the rest", wide, &format!("cannot be predicted: {}", visible(why)), terminal));
-    }
+    text.push_str(&lines(plan, diff, terminal));
     let count = |change: Change| plan.count(change);
     let valid = Span::millis(u64::try_from(plan.until.duration_since(plan.made).as_millis()).unwrap_or(0));
     text.push_str(&format!(
@@ -103,6 +100,27 @@ pub(super) fn text(plan: &Plan, diff: bool, terminal: Terminal) -> String {
         plan.unknowns(),
         styled(STRONG, &plan.id)
     ));
+    text
+}
+
+/// The steps of a plan, those of its sub-runs below the step they are.
+fn lines(plan: &Plan, diff: bool, terminal: Terminal) -> String {
+    let wide = plan.steps.iter().map(|step| width(title(step))).max().unwrap_or(0).min(40);
+    let mut text = String::new();
+    for step in &plan.steps {
+        match &step.run {
+            None => text.push_str(&lines_of(step, wide, diff, terminal)),
+            Some(run) => {
+                let worst = run.effects().map(PlannedEffect::change).max_by_key(|change| rank(*change)).unwrap_or(Change::Same);
+                let danger = if run.destructive { "destructive" } else { "" };
+                text.push_str(&line(Sign::Effect(worst), &step.key, wide, danger, terminal));
+                text.extend(lines(run, diff, terminal).lines().map(|line| format!("    {line}\n")));
+            }
+        }
+    }
+    if let Some(why) = &plan.unknown {
+        text.push_str(&line(Sign::Unknown, "the rest", wide, &format!("cannot be predicted: {}", visible(why)), terminal));
+    }
     text
 }
 

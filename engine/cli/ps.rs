@@ -1,7 +1,7 @@
 //! `runbook ps`: what runs, waits or is queued, and what does not go on without a person.
 
 use crate::cli::app::App;
-use crate::cli::history::{ago, now};
+use crate::cli::history::{ago, now, started_by};
 use crate::cli::report::visible;
 use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
@@ -43,7 +43,7 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
             run.system.clone().unwrap_or_default(),
             ago(run.started),
             Span::millis(run.duration_ms).to_string(),
-            run.by.clone(),
+            started_by(run),
             visible(&why(run.run).unwrap_or_default()),
         ]
     });

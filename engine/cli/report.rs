@@ -11,7 +11,7 @@ use crate::cli::plain::zone_of_machine;
 use crate::cli::terminal::{DIM, STRONG, Terminal, styled, table};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Check, Level, Run, RunState, Span, StepState};
+use crate::model::{Check, Level, Run, RunState, Span, Step, StepState};
 use crate::store::{Store, find};
 use crate::words;
 
@@ -81,17 +81,43 @@ fn local(time: Timestamp, zone: &TimeZone) -> String {
 
 fn head(run: &Run, zone: &TimeZone) -> String {
     let system = run.system.as_deref().map(|system| format!("  {system}")).unwrap_or_default();
-    format!("{} #{}{system}  {}  by {}  version {}", styled(STRONG, &run.runbook), run.run, local(run.started, zone), run.by, run.version)
+    let part = run.parent.as_ref().map(|parent| format!(" in #{}", parent.run)).unwrap_or_default();
+    format!(
+        "{} #{}{system}  {}  by {}{part}  version {}",
+        styled(STRONG, &run.runbook),
+        run.run,
+        local(run.started, zone),
+        run.by,
+        run.version
+    )
 }
 
-/// What a run found and put out: failed steps, checks worst first, outputs.
+/// What a run found and put out: sub-runs, checks worst first, outputs.
 pub(super) fn text(run: &Run, terminal: Terminal) -> String {
     let mut parts = Vec::new();
+    if run.steps.iter().any(|step| step.run.is_some()) {
+        parts.push(sub_runs(run, terminal));
+    }
     if !run.checks.is_empty() {
         parts.push(checks(run, terminal));
     }
     parts.extend(run.outputs.iter().filter_map(|(name, value)| output(name, value)));
     parts.join("\n\n")
+}
+
+/// The runs it started, each as the step that it is.
+fn sub_runs(run: &Run, terminal: Terminal) -> String {
+    let symbol = |status: StepState| match status {
+        StepState::Succeeded => terminal.level(Level::Ok),
+        StepState::Running => terminal.state(RunState::Running),
+        StepState::Failed | StepState::Interrupted => terminal.level(Level::Critical),
+        StepState::Cancelled | StepState::Skipped => terminal.state(RunState::Skipped),
+    };
+    let row = |step: &Step| {
+        let took = Span::millis(step.duration_ms).to_string();
+        Some(vec![format!(" {}", symbol(step.status)), visible(&step.key), format!("#{}", step.run?), styled(DIM, took)])
+    };
+    table(&run.steps.iter().filter_map(row).collect::<Vec<_>>())
 }
 
 fn checks(run: &Run, terminal: Terminal) -> String {
@@ -224,8 +250,9 @@ fn counts(run: &Run) -> String {
 fn markdown(run: &Run, zone: &TimeZone) -> String {
     let escape = |text: &str| visible(text).replace('|', "\\|").replace('<', "&lt;");
     let mut text = format!("# {} #{}: {}\n\n", escape(&run.runbook), run.run, run.status.name());
+    let part = run.parent.as_ref().map(|parent| format!(" as a part of #{}", parent.run)).unwrap_or_default();
     text.push_str(&format!(
-        "System {}, started {} by {}, took {}.\n",
+        "System {}, started {} by {}{part}, took {}.\n",
         run.system.as_deref().unwrap_or("none"),
         local(run.started, zone),
         escape(&run.by),
@@ -244,7 +271,13 @@ fn markdown(run: &Run, zone: &TimeZone) -> String {
         text.push_str("\n| step | status | took | changes |\n|---|---|---|---|\n");
         for step in &run.steps {
             let status = serde_json::to_value(step.status).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
-            text.push_str(&format!("| {} | {status} | {} | {} |\n", escape(&step.key), Span::millis(step.duration_ms), step.changes()));
+            let number = step.run.map(|run| format!(" (#{run})")).unwrap_or_default();
+            text.push_str(&format!(
+                "| {}{number} | {status} | {} | {} |\n",
+                escape(&step.key),
+                Span::millis(step.duration_ms),
+                step.changes()
+            ));
         }
     }
     for (name, value) in &run.outputs {

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::cli::app::App;
+use crate::cli::office::Office;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::run::{Answer, Asked, FaultArgs, conduct, this_binary};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Decision, Event, EventKind, Header, ParamType, Plan, Run, RunState, Says, Span, StepState, System};
+use crate::model::{Decision, Event, EventKind, Header, ParamType, Plan, Run, Says, Span, StepState, System};
 use crate::run::journal::Journal;
 use crate::run::{Supervisor, Worker};
 use crate::script::Script;
 use crate::store::audit::{Act, Action, audited};
-use crate::store::{Plans, Store, find};
+use crate::store::{Store, find};
 use crate::words;
 
 #[derive(Debug, clap::Args)]
@@ -46,7 +47,6 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let worker = Worker::start(&this_binary()?)?;
     let script = recorded_script(&store, &run)?;
     let Prepared { system, params, plan } = prepared(&run, &events, app)?;
-    let is_its_plan = |known: &Plan| known.run == Some(run.id) || plan.as_ref() == Some(&known.hash);
     let secret_params = secrets_again(&args.p, &script.header, &params, app)?;
     let asked = Asked {
         origin: app.origin(),
@@ -57,15 +57,24 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         secret_params,
         commit: run.commit.clone(),
         timeout: args.timeout,
-        plan: store.plans()?.into_iter().find(is_its_plan),
+        plan: plan_of(&run, plan.as_deref(), &store)?,
         when_locked: None,
         faults: args.faults.faults(),
     };
     let request = asked.for_resume(&run, app, &state, &store)?;
     app.terminal.say(&format!("#{} goes on: {}", run.run, standing(&run)));
     let act = act(&run, &decisions, app);
-    let supervisor = audited(&store, &act, || Supervisor::resume(&store, &state, worker, request, run.id, decisions))?;
+    let desk = Office { app, state: &state, store: &store, yes: false };
+    let supervisor = audited(&store, &act, || Supervisor::resume(&store, &state, &desk, worker, request, run.id, decisions))?;
     conduct(supervisor, &store, &state, app, args.answer)
+}
+
+/// The plan that a run carries out; that of a sub-run is a part of one that the run above it made its own.
+fn plan_of(run: &Run, hash: Option<&str>, store: &dyn Store) -> Result<Option<Plan>> {
+    let plans = store.plans()?;
+    let found = plans.iter().flat_map(|plan| plan.all()).find(|known| known.run == Some(run.id) || hash == Some(known.hash.as_str()));
+    let taken = run.parent.as_ref().map(|_| run.id);
+    Ok(found.cloned().map(|plan| Plan { run: plan.run.or(taken), ..plan }))
 }
 
 /// What the audit log says of it: who decided what, never with which value.
@@ -92,15 +101,10 @@ fn must_be_resumable(run: &Run, events: &[Event]) -> Result<()> {
     if !run.status.is_resumable() || run.error.is_none() {
         return Err(refused(format!("run #{} came to its end: {}", run.run, run.status.name())));
     }
-    let is_settled =
-        |key: &String| run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped));
-    match Journal::read(events).compensation {
-        // Interrupted after the last of them, it still has to say how it ended.
-        Some(compensation) if run.status != RunState::Interrupted && compensation.undo.iter().all(is_settled) => {
-            Err(refused(format!("run #{} has taken back what it did; there is nothing to go on from", run.run)))
-        }
-        _ => Ok(()),
+    if Journal::read(events).took_back_all(run) {
+        return Err(refused(format!("run #{} has taken back what it did; there is nothing to go on from", run.run)));
     }
+    Ok(())
 }
 
 /// `KEY=done`, `KEY=done=JSON`, `KEY=redo`, `KEY=skip`.

@@ -2,6 +2,7 @@
 
 use crate::cli::app::App;
 use crate::cli::commit;
+use crate::cli::office::Office;
 use crate::cli::resume::{prepared, secrets_again};
 use crate::cli::run::{Answer, Asked, FaultArgs, conduct, passes_the_check, plain_params, this_binary};
 use crate::config::Problems;
@@ -53,6 +54,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let origin = app.origin();
     let asked = Asked { origin, script, system, params, shown, secret_params, commit, timeout, when_locked, plan, faults };
     let request = asked.for_run(app, &state, &store, args.yes)?;
-    let supervisor = Supervisor::start(&store, &state, worker, request, None)?;
+    let desk = Office { app, state: &state, store: &store, yes: args.yes };
+    let supervisor = Supervisor::start(&store, &state, &desk, worker, request, None)?;
     conduct(supervisor, &store, &state, app, args.answer)
 }

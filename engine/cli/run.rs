@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::cli::app::App;
 use crate::cli::commit;
 use crate::cli::live::Live;
+use crate::cli::office::Office;
 use crate::cli::params::{self, ParamArgs};
 use crate::cli::plain::Plain;
 use crate::cli::plan::{self, Showing};
@@ -120,7 +121,8 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     }
     let request = Asked { faults: args.faults.faults(), ..asked }.for_run(app, &state, &store, args.yes)?;
     let source = args.from.as_deref().map(|step| source(&store, &request, step)).transpose()?;
-    let supervisor = Supervisor::start(&store, &state, worker, request, source)?;
+    let desk = Office { app, state: &state, store: &store, yes: args.yes };
+    let supervisor = Supervisor::start(&store, &state, &desk, worker, request, source)?;
     conduct(supervisor, &store, &state, app, args.answer)
 }
 
@@ -248,6 +250,11 @@ impl Asked {
         Ok(request)
     }
 
+    /// Everything a sub-run is made of; whether it may begin is asked beside.
+    pub(super) fn for_sub_run(self, app: &App, state: &StateDir, store: &dyn Store) -> Result<Request, Problems> {
+        self.request(app, state, store, Right::Run)
+    }
+
     /// Everything a run would be made of.
     pub(super) fn for_plan(self, app: &App, state: &StateDir, store: &dyn Store) -> Result<Request, Problems> {
         self.request(app, state, store, Right::Plan)
@@ -286,6 +293,8 @@ impl Asked {
             plan: self.plan,
             origin: self.origin,
             faults: self.faults,
+            within: None,
+            masks: Secrets::default(),
         })
     }
 }

@@ -32,10 +32,10 @@ pub use systemd::Manager;
 
 use crate::error::Result;
 use crate::model::{Event, Run, Span};
-use crate::run::Request;
 use crate::run::daemon::{Order, Seat};
 use crate::run::outbox::Addresses;
 use crate::run::process::{Children, declare, helpers, sweep};
+use crate::run::{self, Request};
 use crate::store::{Sqlite, StateDir, Store};
 
 use post::Post;
@@ -56,6 +56,13 @@ pub trait Desk: Send + Sync {
     ///
     /// Why it can not go on.
     fn again(&self, run: &Run, events: &[Event], place: &Place, store: &dyn Store) -> Result<Request>;
+
+    /// What the runs of a place get of their project when they start others.
+    ///
+    /// # Errors
+    ///
+    /// `config`.
+    fn below(&self, place: &Place, store: Arc<dyn Store>) -> Result<Box<dyn run::Dispatch>>;
 
     /// Where people are reached.
     ///

@@ -16,7 +16,7 @@ use crate::model::{Event, EventKind, Run, RunId, RunState, Span, System};
 use crate::run::daemon::{Order, Queued};
 use crate::run::lock::owners;
 use crate::run::process::{helpers, me};
-use crate::run::{Control, Enrolled, Request, Supervisor, Worker, recover};
+use crate::run::{Control, Dispatch, Enrolled, Request, Supervisor, Worker, recover};
 use crate::store::audit::{Act, Action, audited};
 use crate::store::{Filter, StateDir, Store};
 use crate::words;
@@ -289,9 +289,11 @@ impl Runs {
 
     fn run(&self, waiting: Waiting) -> Result<Became> {
         let (number, id) = (waiting.number, waiting.id);
+        let place = care::place(&*self.store, id)?.unwrap_or_default();
+        let below = self.desk.below(&place, self.store.clone())?;
         let supervisor = match waiting.work {
-            Work::Begin(enrolled) => self.begin(*enrolled)?,
-            Work::GoOn => match self.go_on(id)? {
+            Work::Begin(enrolled) => self.begin(*enrolled, &*below)?,
+            Work::GoOn => match self.go_on(id, &place, &*below)? {
                 Ok(supervisor) => Some(supervisor),
                 Err(became) => return Ok(became),
             },
@@ -303,9 +305,9 @@ impl Runs {
         self.after(run, &system)
     }
 
-    fn begin(&self, enrolled: Enrolled) -> Result<Option<Supervisor<'_>>> {
+    fn begin<'a>(&'a self, enrolled: Enrolled, below: &'a dyn Dispatch) -> Result<Option<Supervisor<'a>>> {
         match Worker::start(&self.binary) {
-            Ok(worker) => Supervisor::begin(&*self.store, &self.state, worker, enrolled).map(Some),
+            Ok(worker) => Supervisor::begin(&*self.store, &self.state, below, worker, enrolled).map(Some),
             Err(error) => {
                 let id = enrolled.run().id;
                 enrolled.give_up(&*self.store, RunState::Failed, 70, error)?;
@@ -316,17 +318,16 @@ impl Runs {
     }
 
     /// A new supervisor for a run that was cut off; else what became of it.
-    fn go_on(&self, id: RunId) -> Result<Result<Supervisor<'_>, Became>> {
+    fn go_on<'a>(&'a self, id: RunId, place: &Place, below: &'a dyn Dispatch) -> Result<Result<Supervisor<'a>, Became>> {
         let (run, events) = (self.store.run(id)?, self.store.events(id)?);
         if run.status != RunState::Interrupted {
             // A person was faster.
             care::drop(&*self.store, id)?;
             return Ok(Err(Became::Over));
         }
-        let place = care::place(&*self.store, id)?.unwrap_or_default();
         let request = {
             let _helpers = helpers();
-            care::in_vain(&events).map_or_else(|| self.desk.again(&run, &events, &place, &*self.store), Err)
+            care::in_vain(&events).map_or_else(|| self.desk.again(&run, &events, place, &*self.store), Err)
         };
         let request = match request {
             Ok(request) => request,
@@ -338,7 +339,7 @@ impl Runs {
         }
         let subject = format!("#{} {}", run.run, run.runbook);
         let act = Act { who: "daemon".to_owned(), action: Action::Resume, subject, why: "it was cut off".to_owned() };
-        let resume = |worker| Supervisor::resume(&*self.store, &self.state, worker, request, id, Vec::new());
+        let resume = |worker| Supervisor::resume(&*self.store, &self.state, below, worker, request, id, Vec::new());
         let resumed = Worker::start(&self.binary).and_then(|worker| audited(&*self.store, &act, || resume(worker)));
         match resumed {
             Ok(supervisor) => {

@@ -58,7 +58,7 @@ pub(crate) use options::type_in_words;
 pub use options::{Number, OptionError, read_options};
 pub use permission::{Access, Permissions};
 pub use plan::Expected;
-pub use recorder::{Answer, Gate, PersonQuestion, Question, Recorder, Refusing};
+pub use recorder::{Answer, Gate, PersonQuestion, Question, Recorder, Refusing, RunOrder};
 pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
 

@@ -13,7 +13,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Position};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::{Ctx, FunctionKind, MODULES, Mode, RhaiResultOf, error_of};
-use crate::model::{Effect, PlannedEffect, PlannedStep};
+use crate::model::{Effect, Plan, PlannedEffect, PlannedStep};
 
 /// A value that depends on an effect that was not had.
 #[derive(Debug, Clone)]
@@ -170,7 +170,7 @@ fn tell(told: &mut Told, branch: &str, effect: &Effect) {
     told.effects.push(PlannedEffect { branch: branch.to_owned(), effect, exact });
 }
 
-fn drift(error: Error, position: Position) -> Box<EvalAltResult> {
+pub(crate) fn drift(error: Error, position: Position) -> Box<EvalAltResult> {
     EvalAltResult::ErrorTerminated(Dynamic::from(Drift(error)), position).into()
 }
 
@@ -201,6 +201,28 @@ pub(crate) fn ended(ctx: &Ctx, key: &str, result: RhaiResultOf<Dynamic>) -> Rhai
 pub(crate) fn left_open(ctx: &Ctx, key: &str, why: &str) -> Dynamic {
     with(ctx, |told| told.unknown.insert(key.to_owned(), why.to_owned()));
     Dynamic::from(Unknown { why: why.into() })
+}
+
+/// What will have changed by now, as far as it was told.
+pub(crate) fn so_far(ctx: &Ctx) -> Vec<Effect> {
+    with(ctx, |told| told.effects.iter().map(|told| told.effect.clone()).collect())
+}
+
+/// Takes it that this will have changed before: by runs above a sub-run, or by a sub-run. It belongs to no
+/// step here.
+pub(crate) fn had(ctx: &Ctx, effects: impl IntoIterator<Item = Effect>) {
+    let elsewhere = |effect| PlannedEffect { branch: String::new(), effect, exact: true };
+    with(ctx, |told| told.effects.extend(effects.into_iter().map(elsewhere)));
+}
+
+/// The result of a sub-run, which was planned and not run.
+pub(crate) fn planned_run(ctx: &Ctx, key: &str, plan: &Plan) -> Dynamic {
+    had(ctx, plan.effects().map(|planned| planned.effect.clone()));
+    if plan.is_open() {
+        // It may have an effect on anything.
+        had(ctx, [Effect::new("run", &plan.runbook, format!("run {}", plan.runbook))]);
+    }
+    Dynamic::from(Unknown { why: format!("it depends on what `{key}` comes to").into() })
 }
 
 /// The answer to a question that a plan can not have.
@@ -321,6 +343,8 @@ pub struct Expected {
     open: BTreeSet<String>,
     /// Whether the plan ends before the script does.
     rest_is_open: bool,
+    /// Sub-runs that did not come yet.
+    runs: Mutex<BTreeSet<String>>,
     fingerprints: BTreeMap<String, String>,
     compared: OnceLock<Result<()>>,
     lifted: OnceLock<()>,
@@ -336,7 +360,30 @@ impl Expected {
         let keys = |open: bool| {
             steps.iter().filter(|step| step.level.is_none() && step.unknown.is_some() == open).map(|step| step.key.clone()).collect()
         };
-        Self { next: Mutex::new(next), known: keys(false), open: keys(true), rest_is_open, fingerprints, ..Self::default() }
+        let runs = steps.iter().filter(|step| step.run.is_some()).map(|step| step.key.clone()).collect();
+        Self {
+            next: Mutex::new(next),
+            known: keys(false),
+            open: keys(true),
+            runs: Mutex::new(runs),
+            rest_is_open,
+            fingerprints,
+            ..Self::default()
+        }
+    }
+
+    /// A sub-run starts: its effects are compared where it runs.
+    ///
+    /// # Errors
+    ///
+    /// `conflict`, when the plan does not have it.
+    pub(crate) fn meet_run(&self, key: &str, runbook: &str) -> Result<()> {
+        let is_planned = self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        if is_planned || self.lifted.get().is_some() || self.is_open(key) {
+            return Ok(());
+        }
+        let run = Effect::new("run", runbook, format!("run {runbook}"));
+        Err(differs(&format!("`{}` is not in the plan", run.summary), &run, &run))
     }
 
     fn meet(&self, ctx: &Ctx, branch: &str, effect: &Effect) -> Result<()> {
@@ -373,7 +420,15 @@ impl Expected {
             return Ok(());
         }
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        missing(next.iter().filter(|(branch, _)| belongs(branch, step)).flat_map(|(_, left)| left))
+        missing(next.iter().filter(|(branch, _)| belongs(branch, step)).flat_map(|(_, left)| left))?;
+        self.no_run_missing(|key| belongs(key, step))
+    }
+
+    fn no_run_missing(&self, is_due: impl Fn(&str) -> bool) -> Result<()> {
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(key) = runs.iter().find(|key| is_due(key)) else { return Ok(()) };
+        let run = Effect::new("run", key, key);
+        Err(differs(&format!("the plan says `{key}`, which did not come"), &run, &run))
     }
 
     /// Whether every effect of the plan was had.
@@ -382,12 +437,14 @@ impl Expected {
     ///
     /// `conflict`, naming the first that is missing.
     pub fn all(&self) -> Result<()> {
-        missing(self.next.lock().unwrap_or_else(PoisonError::into_inner).values().flatten())
+        missing(self.next.lock().unwrap_or_else(PoisonError::into_inner).values().flatten())?;
+        self.no_run_missing(|_| true)
     }
 
     /// Takes a step for done: a resumed run had its effects before.
     pub fn skip(&self, step: &str) {
         self.next.lock().unwrap_or_else(PoisonError::into_inner).retain(|branch, _| !belongs(branch, step));
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).retain(|key| !belongs(key, step));
     }
 
     /// Expects nothing any more: what takes a run back is in no plan.

@@ -1,5 +1,7 @@
 //! The seam to the journal: host functions must be recorded, but may not know the store.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -119,6 +121,9 @@ pub enum Question {
     },
     /// Ask people. Answered when enough of them said yes; an error when one said no, or none in time.
     Person(PersonQuestion),
+    /// Run another runbook. Answered when that run is over, with what became of it, whatever that is; while
+    /// planning with its plan.
+    Run(RunOrder),
     /// Keep a file with the run: the worker wrote it at this path in the run's directory.
     Keep {
         /// The name of the artefact.
@@ -143,6 +148,34 @@ pub struct PersonQuestion {
     pub expires: Span,
     /// Why it is asked.
     pub reason: String,
+}
+
+/// The run of another runbook, as a script asks for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunOrder {
+    /// The key of the step that it is.
+    pub key: String,
+    /// The runbook.
+    pub runbook: String,
+    /// The system it runs for; that of the run which asks when absent.
+    pub system: Option<String>,
+    /// Its parameters; secrets by their names.
+    pub params: BTreeMap<String, Value>,
+    /// How long it may take; as its header says when absent.
+    pub timeout: Option<Span>,
+    /// While planning: what will have changed by then.
+    pub before: Vec<Effect>,
+}
+
+impl RunOrder {
+    /// What has to be granted: to run it, for this system or for another one than `of`, the system of the
+    /// run that asks. The name is that of the grant.
+    pub fn access(&self, of: &str) -> (&'static str, String) {
+        match self.system.as_deref().filter(|system| *system != of) {
+            Some(other) => ("elsewhere", format!("{}@{other}", self.runbook)),
+            None => ("start", self.runbook.clone()),
+        }
+    }
 }
 
 /// What the supervisor answers.

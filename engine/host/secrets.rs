@@ -87,6 +87,13 @@ impl Secrets {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// These and those of another run, under names of their own.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let others = other.0.iter().map(|(name, value)| (format!("\0{name}"), value.clone()));
+        Self(self.0.clone().into_iter().chain(others).collect())
+    }
+
     /// A text of a system file with each `${secret:NAME}` replaced by its value.
     ///
     /// # Errors

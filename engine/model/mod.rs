@@ -23,7 +23,7 @@ pub use lock::{WhenLocked, lock_name};
 pub use message::{Channel, Message, Parcel, ParcelState, Severity, Urgency};
 pub use origin::{Origin, Trigger};
 pub use plan::{Approval, Asked, Change, Pinned, Plan, PlannedEffect, PlannedStep, Verdict as ApprovalVerdict, hash_of, verdict};
-pub use run::{Artefact, Compensation, Decision, Event, EventKind, Module, Run, RunId, RunState, Says};
+pub use run::{Artefact, Compensation, Decision, Event, EventKind, Module, Parent, Run, RunId, RunState, Says};
 pub use size::Size;
 pub use step::{Intent, Outcome, Step, StepState};
 pub use system::System;

@@ -39,6 +39,9 @@ pub struct Plan {
     pub unknown: Option<String>,
     /// Whether the runbook says that it destroys or replaces data.
     pub destructive: bool,
+    /// How many people must approve it, by the header of the runbook.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub approvals: u32,
     /// Who asked for it.
     pub by: String,
     /// When it was made.
@@ -66,6 +69,13 @@ pub struct PlannedStep {
     /// Why the rest of it can not be predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
+    /// The plan of the run it is, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Box<Plan>>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// An effect that was told and not had.
@@ -144,17 +154,52 @@ impl Plan {
         let unknown: BTreeMap<&str, &str> =
             self.steps.iter().filter_map(|step| Some((step.key.as_str(), step.unknown.as_deref()?))).collect();
         let keys: std::collections::BTreeSet<&str> = self.steps.iter().map(|step| step.key.as_str()).collect();
-        json!({
+        let mut content = json!({
             "runbook": self.runbook, "texts": self.texts, "params": self.params,
             "system": [self.system, self.system_hash], "fingerprints": self.fingerprints,
             "by": self.by, "made": self.made, "until": self.until,
             "steps": keys, "effects": effects, "unknown": unknown, "rest": self.unknown,
-        })
+        });
+        let runs: BTreeMap<&str, Value> = self.runs().map(|(key, plan)| (key, plan.content())).collect();
+        if !runs.is_empty() {
+            content["runs"] = json!(runs);
+        }
+        content
     }
 
-    /// Its effects, in order.
-    pub fn effects(&self) -> impl Iterator<Item = &PlannedEffect> {
-        self.steps.iter().flat_map(|step| &step.effects)
+    /// The plans of its sub-runs, by the keys of their steps.
+    pub fn runs(&self) -> impl Iterator<Item = (&str, &Self)> {
+        self.steps.iter().filter_map(|step| Some((step.key.as_str(), &**step.run.as_ref()?)))
+    }
+
+    /// It and the plans in it.
+    pub fn all(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+        Box::new(std::iter::once(self).chain(self.runs().flat_map(|(_, plan)| plan.all())))
+    }
+
+    /// The plan of the sub-run that is the step of this key.
+    pub fn run_of(&self, key: &str) -> Option<&Self> {
+        self.runs().find_map(|(known, plan)| (known == key).then_some(plan))
+    }
+
+    /// Whether it, or a run that it starts, destroys or replaces data.
+    pub fn is_destructive(&self) -> bool {
+        self.destructive || self.runs().any(|(_, plan)| plan.is_destructive())
+    }
+
+    /// How many people must approve it, by the headers of all runbooks in it.
+    pub fn most_approvals(&self) -> u32 {
+        self.runs().map(|(_, plan)| plan.most_approvals()).fold(self.approvals, u32::max)
+    }
+
+    /// Its effects and those of its sub-runs, in order.
+    pub fn effects(&self) -> Box<dyn Iterator<Item = &PlannedEffect> + '_> {
+        Box::new(self.steps.iter().flat_map(|step| step.effects.iter().chain(step.run.iter().flat_map(|plan| plan.effects()))))
+    }
+
+    /// Whether a part of it, or of a sub-run, has no end that is known.
+    pub fn is_open(&self) -> bool {
+        self.unknown.is_some() || self.steps.iter().any(|step| step.unknown.is_some() || step.run.iter().any(|plan| plan.is_open()))
     }
 
     /// How many effects of this sort it has.
@@ -164,8 +209,9 @@ impl Plan {
 
     /// How many of its parts can not be predicted.
     pub fn unknowns(&self) -> usize {
-        let inexact = self.effects().filter(|effect| !effect.exact).count();
-        inexact + self.steps.iter().filter(|step| step.unknown.is_some()).count() + usize::from(self.unknown.is_some())
+        let inexact = self.steps.iter().flat_map(|step| &step.effects).filter(|effect| !effect.exact).count();
+        let own = inexact + self.steps.iter().filter(|step| step.unknown.is_some()).count() + usize::from(self.unknown.is_some());
+        own + self.runs().map(|(_, plan)| plan.unknowns()).sum::<usize>()
     }
 
     /// Whether running it would, or could, change something.

@@ -106,6 +106,15 @@ impl RunState {
     }
 }
 
+/// What a sub-run is part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The number of the run that started it.
+    pub run: u64,
+    /// The key of the step it is.
+    pub step: String,
+}
+
 /// A script text that took part in a run, kept so that the run can be told and replayed later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
@@ -154,6 +163,9 @@ pub struct Run {
     pub trigger: Trigger,
     /// Who started it.
     pub by: String,
+    /// The run that started it, when it is a sub-run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// The how-manieth worker it has, from 1; one more with each `resume`.
     #[serde(default = "first")]
     pub attempt: u32,
@@ -246,6 +258,12 @@ impl Run {
                     return illegal("an effect outside any step");
                 };
                 step.effects.push(effect.clone());
+            }
+            EventKind::SubRun { key, run, .. } => {
+                let Some(step) = self.steps.iter_mut().find(|step| step.key == *key) else {
+                    return illegal("a sub-run outside any step");
+                };
+                step.run = Some(*run);
             }
             EventKind::Asked(asked) => {
                 self.status = RunState::Waiting;
@@ -441,6 +459,15 @@ pub enum EventKind {
         /// What it changes.
         effect: Effect,
     },
+    /// A step is a run of its own, which is recorded.
+    SubRun {
+        /// The step.
+        key: String,
+        /// The number of that run.
+        run: u64,
+        /// Its runbook.
+        runbook: String,
+    },
     /// The run waits for a person; durable before anyone is asked.
     Asked(Asked),
     /// It goes on.
@@ -505,6 +532,7 @@ impl EventKind {
             Self::StepStarted(_) => "step started",
             Self::StepEnded { .. } => "step ended",
             Self::Effect { .. } => "effect",
+            Self::SubRun { .. } => "sub-run",
             Self::Asked(_) => "asked",
             Self::Answered { .. } => "answered",
             Self::Checked(_) => "check",

@@ -43,6 +43,9 @@ pub struct Step {
     /// What it changed.
     #[serde(default)]
     pub effects: Vec<Effect>,
+    /// The number of the run it is, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
     /// What it returned, as plain data.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub value: Value,
@@ -67,6 +70,7 @@ impl Step {
             undo: intent.undo,
             duration_ms: 0,
             effects: Vec::new(),
+            run: None,
             value: Value::Null,
             error: None,
         }

@@ -16,6 +16,20 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Those that go wrong in the sub-run that is the step of this key: its steps are named by its key and theirs.
+    pub(super) fn inside(&self, key: &str) -> Self {
+        let inside = |named: &str| named.strip_prefix(key).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
+        let event = |wanted: &str| {
+            let (word, whose) = wanted.split_once(':')?;
+            Some(format!("{word}:{}", inside(whose)?))
+        };
+        Self {
+            fail_at: self.fail_at.as_deref().and_then(inside),
+            crash_after: self.crash_after.as_deref().and_then(event),
+            repeat_steps: self.repeat_steps,
+        }
+    }
+
     pub(super) fn fails(&self, intent: &Intent) -> bool {
         self.fail_at.as_ref().is_some_and(|key| *key == intent.key)
     }
@@ -35,7 +49,10 @@ impl Faults {
 fn subject(event: &EventKind) -> &str {
     match event {
         EventKind::StepStarted(intent) => &intent.key,
-        EventKind::StepEnded { key, .. } | EventKind::Effect { key, .. } | EventKind::UndoRegistered { key, .. } => key,
+        EventKind::StepEnded { key, .. }
+        | EventKind::SubRun { key, .. }
+        | EventKind::Effect { key, .. }
+        | EventKind::UndoRegistered { key, .. } => key,
         EventKind::Checked(check) => &check.name,
         EventKind::Output { name, .. } => name,
         _ => "",

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::{Error, Kind};
-use crate::model::{Compensation, Decision, Effect, Event, EventKind, Intent, Outcome, Says};
+use crate::model::{Compensation, Decision, Effect, Event, EventKind, Intent, Outcome, Run, RunState, Says, StepState};
 
 /// What an earlier worker of the run left of a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -213,6 +213,16 @@ impl Journal {
         };
         let all_done = journal.past.values().all(|past| matches!(past.end, End::Value(_)));
         all_done.then(|| events[..at].iter().filter(is_kept).cloned().collect())
+    }
+
+    /// Whether a run has taken back all that it did: there is nothing to go on from.
+    pub fn took_back_all(&self, run: &Run) -> bool {
+        let is_settled = |key: &String| {
+            run.steps.iter().any(|step| step.key == *key && matches!(step.status, StepState::Succeeded | StepState::Skipped))
+        };
+        // Interrupted after the last of them, it still has to say how it ended.
+        let took_back = self.compensation.as_ref().filter(|_| run.status != RunState::Interrupted);
+        took_back.is_some_and(|compensation| compensation.undo.iter().all(is_settled))
     }
 
     /// How often a step was started so far.

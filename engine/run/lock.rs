@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Run, Span, WhenLocked};
+use crate::run::dispatch::Within;
 use crate::run::process::{is_above_me, is_alive, me, of};
 use crate::store::{ProcessId, StateDir};
 use crate::words::hex;
@@ -80,7 +81,20 @@ pub(super) enum Taken {
 }
 
 impl Lock {
-    pub(super) fn take(state: &StateDir, name: &str) -> Result<Taken> {
+    /// Takes it, if it is free. Where a run above holds it, the runs below take turns among themselves.
+    pub(super) fn take_within(state: &StateDir, name: &str, within: Option<&Within>) -> Result<Taken> {
+        let mut name = name.to_owned();
+        loop {
+            match Self::take(state, &name)? {
+                Taken::ByOther(Some(owner)) if within.is_some_and(|within| within.is_below(owner.run)) => {
+                    name = format!("{name} in #{}", owner.run);
+                }
+                taken => return Ok(taken),
+            }
+        }
+    }
+
+    fn take(state: &StateDir, name: &str) -> Result<Taken> {
         use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
         let path = path(state, name);
         let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("the lock `{name}`"), error);

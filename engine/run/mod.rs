@@ -5,6 +5,7 @@
 //! standard input and output, see [`protocol`].
 
 pub mod daemon;
+mod dispatch;
 mod faults;
 pub mod journal;
 pub mod lock;
@@ -18,6 +19,7 @@ mod sketch;
 mod supervisor;
 pub mod worker;
 
+pub use dispatch::{Dispatch, Ordered, Within};
 pub use faults::Faults;
 pub use lock::LockRequest;
 pub use protocol::Limits;

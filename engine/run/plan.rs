@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Answer, Mode, Question, RunInfo, socket_owners};
-use crate::model::{ApprovalVerdict, Danger, Plan, RunId, Span, System, hash_of, verdict};
+use crate::host::{Access, Answer, Mode, Question, RunInfo, RunOrder, socket_owners};
+use crate::model::{ApprovalVerdict, Danger, Effect, Plan, RunId, Span, System, hash_of, verdict};
+use crate::run::dispatch::{Dispatch, Within};
 use crate::run::outbox;
 use crate::run::protocol::{Carried, FromWorker, Job, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
@@ -25,69 +26,103 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// # Errors
 ///
 /// As the script fails before its first effect, `denied` wherever it is, or `limit`.
-pub fn draft(store: &dyn Store, state: &StateDir, mut worker: Worker, request: &Request, valid: Span) -> Result<Plan> {
-    let redactor = Redactor::new(&request.secrets)?;
-    let made = now();
-    let output = worker.0.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
-    let mut input = worker.0.stdin.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no input"))?;
-    send(&mut input, &ToWorker::Job(Box::new(job(state, request, made))))?;
-    let (sender, messages) = sync_channel(64);
-    std::thread::spawn(move || {
-        let mut output = BufReader::new(output);
-        while let Ok(Some(message)) = receive::<FromWorker>(&mut output) {
-            if sender.send(message).is_err() {
-                return;
-            }
-        }
-    });
-    let until = Instant::now() + request.limits.time.map_or(LONGEST, |time| time.0);
-    let mut told = None;
-    loop {
-        let message = match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) => return Err(Error::new(Kind::Limit, "limit: time: planning took longer than a run may")),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::new(Kind::Limit, "the worker crashed while it planned").code("RB3102"));
-            }
-        };
-        match message {
-            FromWorker::Ask { id, question } => {
-                let reply = answer(store, request, question).map(Reply::Answer);
-                send(&mut input, &ToWorker::Reply { id, reply })?;
-            }
-            FromWorker::Planned(planned) => told = Some(planned),
-            FromWorker::LeftOut(_) => {}
-            FromWorker::Over { error: Some(error), .. } => return Err(error),
-            FromWorker::Over { error: None, .. } => break,
-            _ => return Err(Error::new(Kind::Bug, "a planning worker wanted to do something")),
-        }
-    }
-    let told = told.ok_or_else(|| Error::new(Kind::Bug, "the worker told no plan"))?;
-    let told: Carried = masked(&redactor, &told)?;
-    let mut fingerprints = told.fingerprints;
-    fingerprints.extend(host().map(|id| ("host".to_owned(), id)));
-    let until = made.checked_add(SignedDuration::try_from(valid.0).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX);
-    let plan = Plan {
-        id: String::new(),
-        hash: String::new(),
-        runbook: request.script.name.clone(),
-        texts: texts(&request.script),
-        params: masked(&redactor, &request.shown)?,
-        system: request.system.name.clone(),
-        system_hash: system_hash(&request.system),
-        fingerprints,
-        steps: told.steps,
-        unknown: told.unknown,
-        destructive: request.script.header.danger == Danger::Destructive,
-        by: request.origin.account.clone(),
-        made,
-        until,
-        run: None,
-    };
-    Ok(plan.sealed())
+pub fn draft(store: &dyn Store, state: &StateDir, dispatch: &dyn Dispatch, worker: Worker, request: &Request, valid: Span) -> Result<Plan> {
+    Drafting { store, state, dispatch, valid }.draft(worker, request, Vec::new())
 }
 
-fn job(state: &StateDir, request: &Request, made: Timestamp) -> Job {
+/// What a plan and the plans of its sub-runs are made with.
+#[derive(Clone, Copy)]
+struct Drafting<'a> {
+    store: &'a dyn Store,
+    state: &'a StateDir,
+    dispatch: &'a dyn Dispatch,
+    valid: Span,
+}
+
+impl Drafting<'_> {
+    /// The plan of a request, before which this will have changed.
+    fn draft(self, mut worker: Worker, request: &Request, before: Vec<Effect>) -> Result<Plan> {
+        let Self { store, state, valid, .. } = self;
+        let redactor = Redactor::new(&request.secrets.and(&request.masks))?;
+        let made = now();
+        let output = worker.process.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
+        let mut input = worker.process.stdin.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no input"))?;
+        send(&mut input, &ToWorker::Job(Box::new(job(state, request, made, before))))?;
+        let (sender, messages) = sync_channel(64);
+        std::thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            while let Ok(Some(message)) = receive::<FromWorker>(&mut output) {
+                if sender.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+        let until = Instant::now() + request.limits.time.map_or(LONGEST, |time| time.0);
+        let mut told = None;
+        loop {
+            let message = match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => return Err(Error::new(Kind::Limit, "limit: time: planning took longer than a run may")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(Kind::Limit, "the worker crashed while it planned").code("RB3102"));
+                }
+            };
+            match message {
+                FromWorker::Ask { id, question: Question::Run(order) } => {
+                    let planned = self.sub_run(&order, request).and_then(|plan| value(serde_json::to_value(plan)));
+                    send(&mut input, &ToWorker::Reply { id, reply: planned.map(Reply::Answer) })?;
+                }
+                FromWorker::Ask { id, question } => {
+                    let reply = answer(store, request, question).map(Reply::Answer);
+                    send(&mut input, &ToWorker::Reply { id, reply })?;
+                }
+                FromWorker::Planned(planned) => told = Some(planned),
+                FromWorker::LeftOut(_) => {}
+                FromWorker::Over { error: Some(error), .. } => return Err(error),
+                FromWorker::Over { error: None, .. } => break,
+                _ => return Err(Error::new(Kind::Bug, "a planning worker wanted to do something")),
+            }
+        }
+        let told = told.ok_or_else(|| Error::new(Kind::Bug, "the worker told no plan"))?;
+        let told: Carried = masked(&redactor, &told)?;
+        let mut fingerprints = told.fingerprints;
+        fingerprints.extend(host().map(|id| ("host".to_owned(), id)));
+        let until = made.checked_add(SignedDuration::try_from(valid.0).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX);
+        let plan = Plan {
+            id: String::new(),
+            hash: String::new(),
+            runbook: request.script.name.clone(),
+            texts: texts(&request.script),
+            params: masked(&redactor, &request.shown)?,
+            system: request.system.name.clone(),
+            system_hash: system_hash(&request.system),
+            fingerprints,
+            steps: told.steps,
+            unknown: told.unknown,
+            destructive: request.script.header.danger == Danger::Destructive,
+            approvals: request.script.header.approvals,
+            by: request.origin.account.clone(),
+            made,
+            until,
+            run: None,
+        };
+        Ok(plan.sealed())
+    }
+
+    /// The plan of a sub-run. It is part of the other one, and approved with it.
+    fn sub_run(self, order: &RunOrder, request: &Request) -> Result<Plan> {
+        let within = Within::of(order, request, 0)?;
+        let child = self.dispatch.plan(order, request)?;
+        let child = Request { within: Some(within), masks: request.secrets.and(&request.masks), ..child };
+        self.draft(self.dispatch.worker()?, &child, order.before.clone())
+    }
+}
+
+fn value(value: serde_json::Result<Value>) -> Result<Answer> {
+    value.map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
+}
+
+fn job(state: &StateDir, request: &Request, made: Timestamp, before: Vec<Effect>) -> Job {
     let script = &request.script;
     Job {
         run: RunInfo { id: RunId::new(), number: 0, runbook: script.name.clone(), started: made, directory: state.run(0) },
@@ -105,6 +140,7 @@ fn job(state: &StateDir, request: &Request, made: Timestamp) -> Job {
         limits: request.limits,
         recalled: std::collections::BTreeMap::new(),
         takes_back: false,
+        before,
         protected: request.protected.clone(),
     }
 }
@@ -119,7 +155,6 @@ fn answer(store: &dyn Store, request: &Request, question: Question) -> Result<An
     let name = &request.system.name;
     let scope = format!("{}@{name}", request.script.name);
     let permit = |section: &str, verb: &str, object: &str| request.permissions.check(&Access::word(section, verb, object)).map(drop);
-    let value = |value: serde_json::Result<Value>| value.map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()));
     match question {
         Question::Get { key } => {
             permit("store", "read", &key)?;

@@ -60,6 +60,8 @@ pub(super) struct Job {
     pub(super) recalled: BTreeMap<String, Value>,
     /// Whether it was taking back what it did.
     pub(super) takes_back: bool,
+    /// While planning a sub-run: what the runs above it will have changed by then.
+    pub(super) before: Vec<Effect>,
     /// What no script may touch, whatever it was granted.
     pub(super) protected: Vec<PathBuf>,
 }

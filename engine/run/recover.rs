@@ -7,7 +7,8 @@ use crate::model::{Event, EventKind, RunState};
 use crate::run::process::is_alive;
 use crate::store::{Filter, Store};
 
-/// Records the end of runs that nobody watches over any more; returns their numbers.
+/// Records the end of runs that nobody watches over any more; returns the numbers of those that are part of no
+/// other one.
 ///
 /// # Errors
 ///
@@ -17,12 +18,14 @@ pub fn recover(store: &dyn Store) -> Result<Vec<u64>> {
     let mut found = Vec::new();
     for run in store.list(&Filter { states, ..Filter::default() })? {
         let Some(supervisor) = run.supervisor.filter(|process| !is_alive(*process)) else { continue };
+        // A sub-run goes on with the run it is part of.
+        let above = run.parent.as_ref().map_or(run.run, |parent| parent.run);
         let error = Error::new(Kind::Failed, "its process vanished without a last word")
-            .hint(format!("it goes on where it stopped with `runbook resume {}`", run.run));
+            .hint(format!("it goes on where it stopped with `runbook resume {above}`"));
         let ended = EventKind::Ended { status: RunState::Interrupted, exit_code: 1, error: Some(error) };
         // What is recorded of it is older than now, whatever the clock did since.
         let last = store.events(run.id)?.last().map_or(run.started, |event| event.at);
-        if store.abandon(run.id, supervisor, &Event { at: last.max(now()), kind: ended })? {
+        if store.abandon(run.id, supervisor, &Event { at: last.max(now()), kind: ended })? && run.parent.is_none() {
             found.push(run.run);
         }
     }

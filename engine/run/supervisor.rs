@@ -1,5 +1,6 @@
 //! The supervisor: starts a worker, writes down what it says, answers it, and ends it.
 
+mod child;
 mod leave;
 mod person;
 
@@ -22,10 +23,11 @@ use crate::host::{
 };
 use crate::model::system::Contact;
 use crate::model::{
-    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Origin, Outcome, Parcel, Plan, Run, RunId, RunState, StepState,
-    System, Trigger, WhenLocked,
+    Compensation, Decision, Event, EventKind, Intent, Message as Notice, Origin, Outcome, Parcel, Parent, Plan, Run, RunId, RunState,
+    StepState, System, Trigger, WhenLocked,
 };
 use crate::run::daemon::ask_to_stop;
+use crate::run::dispatch::{Dispatch, Within};
 use crate::run::faults::{self, Faults};
 use crate::run::journal::{End, Journal, Past, Verdict};
 use crate::run::lock::{Lock, LockRequest, Owner, Taken};
@@ -35,6 +37,7 @@ use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, re
 use crate::run::redact::Redactor;
 use crate::script::Script;
 use crate::store::{Filter, Log, StateDir, Store};
+use child::SubRuns;
 
 /// Everything a run is made of.
 #[derive(Debug)]
@@ -71,6 +74,10 @@ pub struct Request {
     pub lock: Option<LockRequest>,
     /// What goes wrong on purpose.
     pub faults: Faults,
+    /// The runs above it, when it is a sub-run.
+    pub within: Option<Within>,
+    /// The secrets of the runs above, which it is not given and must not show either.
+    pub masks: Secrets,
 }
 
 /// The run whose journal a new run begins with.
@@ -105,6 +112,14 @@ enum Message {
     Gone,
     Cancel(u8),
     Leave(Instant),
+    /// A sub-run has something to tell.
+    Wake,
+}
+
+/// What goes on beside the worker, on threads of its own.
+struct Beside<'s> {
+    flush: Option<Flush<'s>>,
+    sub_runs: SubRuns<'s>,
 }
 
 /// A delivery that a script waits for.
@@ -176,6 +191,7 @@ impl Enrolled {
 pub struct Supervisor<'a> {
     store: &'a dyn Store,
     state: &'a StateDir,
+    dispatch: &'a dyn Dispatch,
     redactor: Redactor,
     request: Request,
     run: Run,
@@ -188,6 +204,8 @@ pub struct Supervisor<'a> {
     deadline: Option<Instant>,
     kill_at: Option<Instant>,
     cancelled: Option<u8>,
+    /// Whether it was told to stop at once.
+    hurried: bool,
     stopping: Option<StopReason>,
     /// Held until the record is closed.
     lock: Option<Lock>,
@@ -210,8 +228,12 @@ pub struct Supervisor<'a> {
     leaving: Option<Instant>,
     /// The steps that want to start while it does.
     held: Vec<(u64, Intent)>,
+    /// The sub-runs that stopped while it does: the questions they answer, and their steps.
+    left_below: Vec<(u64, String)>,
     /// The step around each step that started.
-    within: HashMap<String, String>,
+    around: HashMap<String, String>,
+    /// How many sub-runs are under way.
+    below: usize,
 }
 
 /// Why a run ended before it began.
@@ -224,11 +246,18 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     ///
     /// `store`, when it can not be recorded.
-    pub fn start(store: &'a dyn Store, state: &'a StateDir, worker: Worker, request: Request, source: Option<Source>) -> Result<Self> {
+    pub fn start(
+        store: &'a dyn Store,
+        state: &'a StateDir,
+        dispatch: &'a dyn Dispatch,
+        worker: Worker,
+        request: Request,
+        source: Option<Source>,
+    ) -> Result<Self> {
         let taken = take(state, &request)?;
         let status = if matches!(taken, Taken::ByOther(_)) { RunState::Queued } else { RunState::Running };
         let run = record(store, &request, RunId::new(), status)?;
-        let mut supervisor = Self::made(store, state, worker, request, run, taken)?;
+        let mut supervisor = Self::made(store, state, dispatch, worker, request, run, taken)?;
         supervisor.prepare(source)?;
         Ok(supervisor)
     }
@@ -252,9 +281,15 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     ///
     /// `store`, when its log can not be made; that is recorded, if it can be.
-    pub fn begin(store: &'a dyn Store, state: &'a StateDir, worker: Worker, enrolled: Enrolled) -> Result<Self> {
+    pub fn begin(
+        store: &'a dyn Store,
+        state: &'a StateDir,
+        dispatch: &'a dyn Dispatch,
+        worker: Worker,
+        enrolled: Enrolled,
+    ) -> Result<Self> {
         let Enrolled { run, request } = enrolled;
-        Self::made(store, state, worker, request, run, Taken::Above)
+        Self::made(store, state, dispatch, worker, request, run, Taken::Above)
     }
 
     /// Takes over a run that ended before its work did. That is durable when this returns; nothing of
@@ -266,6 +301,7 @@ impl<'a> Supervisor<'a> {
     pub fn resume(
         store: &'a dyn Store,
         state: &'a StateDir,
+        dispatch: &'a dyn Dispatch,
         worker: Worker,
         request: Request,
         id: RunId,
@@ -280,9 +316,9 @@ impl<'a> Supervisor<'a> {
         }
         let resumed = Event { at: now(), kind: EventKind::Resumed { by: request.by.clone(), decisions } };
         store.verify(id)?;
-        spend(store, request.plan.as_ref(), id)?;
+        spend(store, &request, id)?;
         store.take_over(id, me(), &resumed)?;
-        let mut supervisor = Self::made(store, state, worker, request, store.run(id)?, taken)?;
+        let mut supervisor = Self::made(store, state, dispatch, worker, request, store.run(id)?, taken)?;
         supervisor.journal = Journal::read(&store.events(id)?);
         supervisor.compensation.clone_from(&supervisor.journal.compensation);
         supervisor.said = said(state, supervisor.run.run)?;
@@ -290,8 +326,17 @@ impl<'a> Supervisor<'a> {
         Ok(supervisor)
     }
 
-    fn made(store: &'a dyn Store, state: &'a StateDir, mut worker: Worker, request: Request, run: Run, taken: Taken) -> Result<Self> {
-        let redactor = Redactor::new(&request.secrets)?;
+    fn made(
+        store: &'a dyn Store,
+        state: &'a StateDir,
+        dispatch: &'a dyn Dispatch,
+        mut worker: Worker,
+        request: Request,
+        run: Run,
+        taken: Taken,
+    ) -> Result<Self> {
+        worker.alone = request.within.is_none();
+        let redactor = Redactor::new(&request.secrets.and(&request.masks))?;
         let log = Log::create(&state.run(run.run), request.limits.output.0).inspect_err(|error| {
             // It is on record, so its end has to be as well, if it can be.
             let kind = EventKind::Ended { status: RunState::Interrupted, exit_code: 8, error: Some(error.clone()) };
@@ -301,14 +346,15 @@ impl<'a> Supervisor<'a> {
             state.make_work(run.run)?;
         }
         let (sender, messages) = sync_channel(BACKLOG);
-        let output = worker.0.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
-        let input = worker.0.stdin.take();
+        let output = worker.process.stdout.take().ok_or_else(|| Error::new(Kind::Bug, "the worker has no output"))?;
+        let input = worker.process.stdin.take();
         let control = Control(sender.clone());
         std::thread::spawn(move || listen(&mut BufReader::new(output), &sender));
         let deadline = request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
         let mut supervisor = Self {
             store,
             state,
+            dispatch,
             redactor,
             request,
             run,
@@ -321,6 +367,7 @@ impl<'a> Supervisor<'a> {
             deadline,
             kill_at: None,
             cancelled: None,
+            hurried: false,
             stopping: None,
             lock: None,
             left: None,
@@ -333,7 +380,9 @@ impl<'a> Supervisor<'a> {
             persons: VecDeque::new(),
             leaving: None,
             held: Vec::new(),
-            within: HashMap::new(),
+            left_below: Vec::new(),
+            around: HashMap::new(),
+            below: 0,
         };
         if let Taken::Now(lock, left) = taken {
             supervisor.hold(lock, left)?;
@@ -396,14 +445,14 @@ impl<'a> Supervisor<'a> {
             return Ok(self.run);
         }
         let sent = self.send_job();
-        let stderr = self.worker.0.stderr.take().map(read_last_words);
+        let stderr = self.worker.process.stderr.take().map(read_last_words);
         let result = sent.and_then(|()| self.begin_run(watch)).and_then(|()| {
             std::thread::scope(|scope| {
-                let mut flush = None;
-                let over = self.listen(scope, &mut flush, watch);
-                // The run is over; a message on its way stays queued.
-                flush.iter().for_each(Flush::stop);
-                over
+                let mut beside = Beside { flush: None, sub_runs: SubRuns::default() };
+                let over = self.listen(scope, &mut beside, watch);
+                // The run is over; a message on its way stays queued, and nobody waits for a sub-run any more.
+                beside.flush.iter().for_each(Flush::stop);
+                self.end_sub_runs(&mut beside.sub_runs, watch).and(over)
             })
         });
         match result {
@@ -444,7 +493,7 @@ impl<'a> Supervisor<'a> {
         // The limit on time is for the work, not for the wait before it.
         self.deadline = self.request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
         not_begun.or_else(|| {
-            let spent = spend(self.store, self.request.plan.as_ref(), self.run.id);
+            let spent = spend(self.store, &self.request, self.run.id);
             spent.err().map(|error| NotBegun(RunState::Skipped, 6, error))
         })
     }
@@ -459,7 +508,7 @@ impl<'a> Supervisor<'a> {
         };
         let mut asked = None;
         loop {
-            let owner = match Lock::take(self.state, &name) {
+            let owner = match Lock::take_within(self.state, &name, self.request.within.as_ref()) {
                 Ok(Taken::Now(lock, left)) => match self.hold(lock, left) {
                     Ok(()) => break None,
                     Err(error) => break Some(NotBegun(RunState::Skipped, 8, error)),
@@ -514,7 +563,7 @@ impl<'a> Supervisor<'a> {
 
     /// The run holds its lock from here on.
     fn hold(&mut self, mut lock: Lock, left: Option<Owner>) -> Result<()> {
-        lock.belongs_to(&self.run, self.worker.0.id(), now())?;
+        lock.belongs_to(&self.run, self.worker.process.id(), now())?;
         self.lock = Some(lock);
         self.left = left;
         Ok(())
@@ -541,6 +590,7 @@ impl<'a> Supervisor<'a> {
             system: self.request.system.clone(),
             system_name: self.request.system.name.clone(),
             mode: Mode::Apply,
+            before: Vec::new(),
             plan: self.request.plan.as_ref().map(|plan| Carried {
                 steps: plan.steps.clone(),
                 unknown: plan.unknown.clone(),
@@ -573,7 +623,7 @@ impl<'a> Supervisor<'a> {
     fn listen<'s>(
         &mut self,
         scope: &'s Scope<'s, '_>,
-        flush: &mut Option<Flush<'s>>,
+        beside: &mut Beside<'s>,
         watch: &mut dyn FnMut(&Run, &Event),
     ) -> Result<Option<(Option<Error>, Option<StopReason>)>>
     where
@@ -587,14 +637,16 @@ impl<'a> Supervisor<'a> {
                 Err(RecvTimeoutError::Timeout) => {
                     self.commit()?;
                     self.look();
-                    self.look_at_persons(watch)?;
-                    self.look_at_flush(flush);
+                    self.look_beside(scope, beside, watch)?;
                     continue;
                 }
             };
             match message {
                 Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
-                Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, flush),
+                Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, &mut beside.flush),
+                Message::Worker(FromWorker::Ask { id, question: Question::Run(order) }) => {
+                    self.order_run(id, order, scope, &mut beside.sub_runs)?;
+                }
                 Message::Worker(FromWorker::Ask { id, question: Question::Person(question) }) => self.ask_person(id, question),
                 Message::Worker(message) => self.handle(message, watch)?,
                 Message::Broken(error) => {
@@ -604,14 +656,25 @@ impl<'a> Supervisor<'a> {
                 Message::Gone => return Ok(None),
                 Message::Cancel(exit_code) => self.cancel(exit_code),
                 Message::Leave(until) => self.leave(until),
+                Message::Wake => self.look_at_sub_runs(&mut beside.sub_runs, watch)?,
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.look();
-                self.look_at_persons(watch)?;
-                self.look_at_flush(flush);
+                self.look_beside(scope, beside, watch)?;
             }
         }
+    }
+
+    fn look_beside<'s>(&mut self, scope: &'s Scope<'s, '_>, beside: &mut Beside<'s>, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()>
+    where
+        'a: 's,
+    {
+        if let Some(sub) = self.look_at_persons(watch)? {
+            self.start_sub_run(sub, scope, &mut beside.sub_runs);
+        }
+        self.look_at_flush(&mut beside.flush);
+        self.look_at_sub_runs(&mut beside.sub_runs, watch)
     }
 
     fn handle(&mut self, message: FromWorker, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
@@ -703,7 +766,7 @@ impl<'a> Supervisor<'a> {
             Verdict::Run => Gate::Go,
         };
         let key = intent.key.clone();
-        self.within.insert(key.clone(), intent.within.clone());
+        self.around.insert(key.clone(), intent.within.clone());
         let fails = !intent.undo && self.request.faults.fails(&intent);
         self.event(EventKind::StepStarted(Intent { attempt: attempts + intent.attempt, ..intent }), watch)?;
         if !fails {
@@ -895,6 +958,7 @@ impl<'a> Supervisor<'a> {
             }
             Question::Person(_) => Err(Error::new(Kind::Bug, "people answer later")),
             Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
+            Question::Run(_) => Err(Error::new(Kind::Bug, "a sub-run is answered when it is over")),
         }
     }
 
@@ -961,6 +1025,7 @@ impl<'a> Supervisor<'a> {
 
     fn cancel(&mut self, exit_code: u8) {
         if self.cancelled.replace(exit_code).is_some() {
+            self.hurried = true;
             self.kill();
             return;
         }
@@ -982,11 +1047,12 @@ impl<'a> Supervisor<'a> {
             self.stop(StopReason::Time);
         }
         let most = self.request.limits.memory.0;
-        if resident(self.worker.0.id()).is_some_and(|bytes| bytes > most + most / 4) {
+        if resident(self.worker.process.id()).is_some_and(|bytes| bytes > most + most / 4) {
             self.stopping = Some(StopReason::Memory);
             self.kill();
         }
-        if self.kill_at.is_some_and(|at| now >= at) {
+        // While it waits for sub-runs, which clean up, it can not stop by itself.
+        if self.kill_at.is_some_and(|at| now >= at) && self.below == 0 {
             self.kill();
         }
         self.look_at_leaving();
@@ -1000,7 +1066,9 @@ impl<'a> Supervisor<'a> {
     fn finish_worker(&mut self) -> Option<ExitStatus> {
         self.input = None;
         let status = self.reap();
-        end_orphans();
+        if self.request.within.is_none() {
+            end_orphans();
+        }
         // A worker that was killed could not remove them.
         let _ = std::fs::remove_dir_all(self.state.work(self.run.run).join(SECRET_FILES));
         self.state.drop_work(self.run.run);
@@ -1010,12 +1078,12 @@ impl<'a> Supervisor<'a> {
     fn reap(&mut self) -> Option<ExitStatus> {
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.worker.0.try_wait() {
+            match self.worker.process.try_wait() {
                 Ok(Some(status)) => return Some(status),
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_micros(200)),
                 _ => {
                     self.worker.end();
-                    return self.worker.0.try_wait().ok().flatten();
+                    return self.worker.process.try_wait().ok().flatten();
                 }
             }
         }
@@ -1104,6 +1172,7 @@ fn record(store: &dyn Store, request: &Request, id: RunId, status: RunState) -> 
         exit_code: None,
         trigger: request.trigger,
         by: request.by.clone(),
+        parent: request.within.as_ref().map(|within| Parent { run: within.parent(), step: within.step.clone() }),
         attempt: 1,
         started: now(),
         ended: None,
@@ -1116,7 +1185,7 @@ fn record(store: &dyn Store, request: &Request, id: RunId, status: RunState) -> 
     };
     // A run that still waits may never begin what its plan says.
     if run.status == RunState::Running {
-        spend(store, request.plan.as_ref(), run.id)?;
+        spend(store, request, run.id)?;
     }
     run.run = store.create(&run, &request.script.record(), me())?;
     Ok(run)
@@ -1154,15 +1223,17 @@ fn holder(owner: Option<&Owner>) -> String {
     owner.map_or_else(|| "a run that is just starting".to_owned(), |owner| owner.in_words(now()))
 }
 
-/// Makes the plan this run's own, once; others can not carry it out any more.
-fn spend(store: &dyn Store, plan: Option<&Plan>, run: RunId) -> Result<()> {
-    plan.filter(|plan| plan.run != Some(run)).map_or(Ok(()), |plan| store.spend_plan(&plan.hash, run))
+/// Makes the plan this run's own, once; others can not carry it out any more. That of a sub-run is a part of one
+/// that is the run's above.
+fn spend(store: &dyn Store, request: &Request, run: RunId) -> Result<()> {
+    let own = request.plan.as_ref().filter(|plan| plan.run != Some(run) && request.within.is_none());
+    own.map_or(Ok(()), |plan| store.spend_plan(&plan.hash, run))
 }
 
 /// Takes the lock a run asks for, if it is free.
 fn take(state: &StateDir, request: &Request) -> Result<Taken> {
     match &request.lock {
-        Some(wanted) => Lock::take(state, &wanted.name),
+        Some(wanted) => Lock::take_within(state, &wanted.name, request.within.as_ref()),
         None => Ok(Taken::Above),
     }
 }
@@ -1187,7 +1258,11 @@ fn now() -> Timestamp {
 
 /// A process that has loaded everything and waits for what to run.
 #[derive(Debug)]
-pub struct Worker(pub(super) Child);
+pub struct Worker {
+    pub(super) process: Child,
+    /// Whether what else this process has for children was left by it.
+    alone: bool,
+}
 
 impl Worker {
     /// Starts one from this binary. It takes as long to load as everything that comes before the run,
@@ -1204,7 +1279,7 @@ impl Worker {
         }
         // Nobody sweeps between its start and the note that it is one.
         let mut workers = workers();
-        let worker = Command::new(binary)
+        let process = Command::new(binary)
             .arg("__worker")
             .env_clear()
             .current_dir("/")
@@ -1214,22 +1289,23 @@ impl Worker {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| Error::because(Kind::Bug, format_args!("the worker `{}` can not be started", binary.display()), &error))?;
-        workers.insert(worker.id());
-        Ok(Self(worker))
+        workers.insert(process.id());
+        Ok(Self { process, alone: true })
     }
 
     fn kill(&mut self) {
-        // In another program its orphans could not be told from that program's children: they go before it.
-        if children() == Children::OfAnother && matches!(self.0.try_wait(), Ok(None)) {
-            kill_descendants(self.0.id());
+        // Beside other workers, or in another program, its orphans could not be told from other children: they go
+        // before it.
+        if (children() == Children::OfAnother || !self.alone) && matches!(self.process.try_wait(), Ok(None)) {
+            kill_descendants(self.process.id());
         }
         // It may have ended by itself in between.
-        let _ = self.0.kill();
+        let _ = self.process.kill();
     }
 
     fn end(&mut self) {
         self.kill();
-        let _ = self.0.wait();
+        let _ = self.process.wait();
     }
 }
 
@@ -1246,7 +1322,7 @@ fn end_orphans() {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.end();
-        workers().remove(&self.0.id());
+        workers().remove(&self.process.id());
     }
 }
 

@@ -119,6 +119,7 @@ fn work(job: Job, sandbox: Arc<Sandbox>, line: &Arc<Line>, stop: &Arc<Stop>) -> 
     let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, recorder, stop.clone());
     ctx.protect(job.protected);
     ctx.confine(sandbox);
+    plan::had(&ctx, job.before);
     if let Some(plan) = job.plan {
         ctx.expect(Expected::new(&plan.steps, plan.unknown.is_some(), plan.fingerprints));
     }

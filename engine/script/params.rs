@@ -50,6 +50,7 @@ pub fn check_params(header: &Header, given: &BTreeMap<String, Given>) -> Result<
                 let shown = if param.kind == ParamType::Secret && !found.is_null() { Value::from("***") } else { found.clone() };
                 let dynamic = match (&param.kind, &found) {
                     (ParamType::Secret, Value::String(name)) => Dynamic::from(Secret::named(name.clone())),
+                    (ParamType::Size, Value::String(text)) => bytes(text),
                     _ => value::dynamic(&found),
                 };
                 plain.insert(name.clone(), shown);
@@ -66,6 +67,12 @@ pub fn check_params(header: &Header, given: &BTreeMap<String, Given>) -> Result<
         error = error.hint(format!("the parameters are {}", words::list(&known)));
     }
     Err(error)
+}
+
+/// A size as scripts count it.
+fn bytes(text: &str) -> Dynamic {
+    let size: Option<i64> = text.parse::<Size>().ok().and_then(|size| size.0.try_into().ok());
+    size.map_or_else(|| Dynamic::from(text.to_owned()), Dynamic::from)
 }
 
 fn value_of(name: &str, param: &Param, given: Option<&Given>) -> Result<Value> {
@@ -283,6 +290,13 @@ mod tests {
             let header = header(json!({ "x": { "type": kind } }));
             assert!(check_params(&header, &given(&[("x", bad)])).is_err(), "{kind} {bad}");
         }
+    }
+
+    #[test]
+    fn a_size_is_recorded_as_written_and_a_number_of_bytes_in_the_script() {
+        let header = header(json!({ "need": { "type": "size", "def": "2KiB" } }));
+        let (plain, script) = check_params(&header, &BTreeMap::new()).unwrap();
+        assert_eq!((plain["need"].as_str(), script["need"].as_int()), (Some("2KiB"), Ok(2048)));
     }
 
     #[test]

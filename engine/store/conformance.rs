@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::error::{Error, Kind};
 use crate::model::{
-    Approval, Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Pinned, Plan, Run,
-    RunId, RunState, StepState, Trigger,
+    Approval, Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Parent, Pinned, Plan,
+    Run, RunId, RunState, StepState, Trigger,
 };
 use crate::store::audit::{Act, Action, AuditFilter, audited};
 use crate::store::{Filter, Memory, ProcessId, Settlement, Sqlite, Store, find, find_plan};
@@ -30,6 +30,7 @@ pub(super) fn run(runbook: &str) -> Run {
         exit_code: None,
         trigger: Trigger::Command,
         by: "maya".to_owned(),
+        parent: None,
         attempt: 1,
         started: start(),
         ended: None,
@@ -220,7 +221,7 @@ fn a_store_of_format_1_opens_and_its_runs_can_be_resumed() {
     let path = directory.path().join("runbook.db");
     rusqlite::Connection::open(&path).unwrap().execute_batch(include_str!("fixtures/format-1.sql")).unwrap();
     let store = Sqlite::open(&path).unwrap();
-    assert_eq!(store.health().unwrap().format, 4);
+    assert_eq!(store.health().unwrap().format, 5);
     let runs = store.list(&Filter::default()).unwrap();
     assert_eq!(runs.iter().map(|run| run.status).collect::<Vec<_>>(), [RunState::Running, RunState::Failed, RunState::Succeeded]);
     let failed = store.run(runs[1].id).unwrap();
@@ -260,6 +261,27 @@ fn runs_are_listed_newest_first_and_filtered() {
         // Too short to stand for an identity, whatever begins like this.
         assert!(find(store, "0a").unwrap_err().message.starts_with("there is no run"));
         assert_eq!(find(store, "99").unwrap_err().kind, Kind::Usage);
+    });
+}
+
+#[test]
+fn what_a_run_started_is_found_by_the_run_and_the_step() {
+    with_each_store(|store| {
+        let above = store.create(&run("above"), &[], US).unwrap();
+        let part = |step: &str| {
+            let parent = Some(Parent { run: above, step: step.to_owned() });
+            let new = Run { trigger: Trigger::Run, parent: parent.clone(), ..run("part") };
+            let number = store.create(&new, &[], US).unwrap();
+            assert_eq!(store.run(new.id).unwrap().parent, parent);
+            number
+        };
+        let (first, second, other) = (part("run part"), part("run part"), part("run part#2"));
+        let found = |filter: Filter| store.list(&filter).unwrap().iter().map(|run| run.run).collect::<Vec<_>>();
+        assert_eq!(found(Filter { parent: Some(above), ..Filter::default() }), [other, second, first]);
+        assert_eq!(found(Filter { parent: Some(above), step: Some("run part".into()), ..Filter::default() }), [second, first]);
+        assert_eq!(found(Filter { parent: Some(first), ..Filter::default() }), [0; 0]);
+        let listed = store.list(&Filter { number: Some(other), ..Filter::default() }).unwrap();
+        assert_eq!(listed[0].parent, Some(Parent { run: above, step: "run part#2".into() }));
     });
 }
 
@@ -446,6 +468,7 @@ fn a_plan_is_run_once() {
             steps: Vec::new(),
             unknown: None,
             destructive: false,
+            approvals: 0,
             by: "maya".to_owned(),
             made: start(),
             until: start(),

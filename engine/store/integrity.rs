@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::conformance::{US, at, ended, intent, parcel, run, start};
 use super::{Backup, Filter, Removed, Retention, Sqlite, StateDir, Store, Verdict, back_up};
 use crate::error::Kind;
-use crate::model::{Module, Outcome, Run, RunState};
+use crate::model::{Module, Outcome, Parent, Run, RunState, Trigger};
 use crate::store::audit::{Act, Action, AuditFilter, Checkpoint, audited};
 
 struct Kept {
@@ -101,6 +101,25 @@ fn kept() -> Kept {
 
 fn act(secret: &str) -> Act {
     Act { who: "maya".into(), action: Action::SetSecret, subject: secret.into(), why: "rotated".into() }
+}
+
+#[test]
+fn what_a_run_is_a_step_of_can_not_be_changed() {
+    let kept = kept();
+    let store = kept.open();
+    let parent = Some(Parent { run: 1, step: "run part".into() });
+    store.create(&Run { trigger: Trigger::Run, parent, ..run("part") }, &[text("part")], US).unwrap();
+    drop(store);
+    assert_eq!(kept.found(), [""; 0]);
+    kept.finds("UPDATE sub_runs SET parent = 2", "run #4, what it is a step of (altered)");
+    kept.finds("DELETE FROM sub_runs", "run #4, what it is a step of (altered): it is missing");
+    let store = kept.open();
+    let number = store.list(&Filter { parent: Some(1), ..Filter::default() }).unwrap()[0].id;
+    store.append(number, &[at(1, ended(RunState::Succeeded))]).unwrap();
+    // What is left of a run whose parent is gone is whole.
+    let act = Act { action: Action::Prune, ..act("state") };
+    assert_eq!(store.prune(&retention(100, 0), &act.entry(Some("done"))).unwrap().runs, [1]);
+    assert_eq!(kept.found(), [""; 0]);
 }
 
 #[test]
@@ -316,7 +335,7 @@ fn each_format_there_was_becomes_the_one_of_today() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/store/sqlite/samples");
     let fresh = Kept::new();
     drop(fresh.open());
-    for format in [1, 3] {
+    for format in [1, 3, 4] {
         let kept = Kept::new();
         std::fs::copy(samples.join(format!("format{format}.db")), kept.path()).unwrap();
         let store = kept.open();

@@ -118,6 +118,8 @@ impl Store for Memory {
                 && filter.id.as_ref().is_none_or(|beginning| run.id.to_string().starts_with(beginning))
                 && filter.runbook.as_ref().is_none_or(|name| *name == run.runbook)
                 && filter.system.as_ref().is_none_or(|name| Some(name) == run.system.as_ref())
+                && filter.parent.is_none_or(|number| run.parent.as_ref().is_some_and(|parent| parent.run == number))
+                && filter.step.as_ref().is_none_or(|step| run.parent.as_ref().is_some_and(|parent| parent.step == *step))
                 && (filter.states.is_empty() || filter.states.contains(&run.status))
                 && filter.since.is_none_or(|since| run.started >= since)
         };
@@ -348,6 +350,7 @@ fn summary(recorded: &Recorded) -> Summary {
         exit_code: run.exit_code,
         trigger: run.trigger,
         by: run.by.clone(),
+        parent: run.parent.clone(),
         started: run.started,
         ended: run.ended,
         duration_ms: run.duration_ms,

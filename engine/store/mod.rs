@@ -36,7 +36,7 @@ pub use vault::{Keys, Vault, is_name, keep_keys};
 use audit::{AuditFilter, Entry};
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Run, RunId, RunState, Trigger};
+use crate::model::{Artefact, Channel, Event, Level, Module, Parcel, Parent, Run, RunId, RunState, Trigger};
 use crate::words;
 
 /// Where a process stands, so that a dead one is not taken for a living one with the same number.
@@ -67,6 +67,9 @@ pub struct Summary {
     pub trigger: Trigger,
     /// Who started it.
     pub by: String,
+    /// The run that started it, when it is a sub-run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
     /// When it started.
     pub started: Timestamp,
     /// When it ended.
@@ -95,6 +98,10 @@ pub struct Filter {
     pub runbook: Option<String>,
     /// Only for this system.
     pub system: Option<String>,
+    /// Only those that this run started.
+    pub parent: Option<u64>,
+    /// Only those that are the step of this key of the run that started them.
+    pub step: Option<String>,
     /// Only in one of these states; all when empty.
     pub states: Vec<RunState>,
     /// Only started at or after this.

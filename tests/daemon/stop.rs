@@ -92,6 +92,39 @@ parallel(["a", "b", "c"], |name| part(name));
 }
 
 #[test]
+fn a_sub_run_stops_with_the_run_it_is_part_of_and_both_go_on() {
+    let above = r#"
+runbook(#{ title: "t", allow: #{ runs: ["below"], fs: #{ write: ["DIR"] } } });
+undo("take back", || fs::append("DIR/above.undone", "once\n"));
+let below = run("below");
+step("after", || fs::append("DIR/after", below.status + "\n"));
+"#;
+    let below = r#"
+runbook(#{ title: "t", allow: #{ fs: #{ read: ["DIR"], write: ["DIR"] } } });
+undo("take back", || fs::append("DIR/below.undone", "once\n"));
+step("begin", || fs::append("DIR/begun", "once\n"));
+step("wait", || while !fs::exists("DIR/go") { wait("10ms"); });
+step("end", || fs::append("DIR/ended", "once\n"));
+"#;
+    let project = project(&[("test", above), ("below", below)]);
+    let daemon = project.serve();
+    let project = project.command(["run", "test", "--detach"]).succeeds().project;
+    wait_until("the step below is under way", || log_of(&project, 2).contains("\"name\":\"wait\""));
+    daemon.signal("TERM");
+    wait_until("it stops", || project.daemon_log().contains("stopping"));
+    write(&project, "go");
+    assert_eq!(daemon.ends(), Some(0));
+    wait_for(&project, "1", "interrupted");
+    wait_for(&project, "2", "interrupted");
+    let _daemon = project.serve();
+    wait_for(&project, "1", "succeeded");
+    wait_for(&project, "2", "succeeded");
+    assert_eq!((read(&project, "begun"), read(&project, "ended")), ("once\n".into(), "once\n".into()));
+    assert_eq!(read(&project, "after"), "succeeded\n");
+    assert!(!there(&project, "above.undone") && !there(&project, "below.undone"));
+}
+
+#[test]
 fn who_waits_for_a_place_runs_with_the_next_daemon() {
     let project = project(&[("test", GATED)]).file("runbook.toml", "limits.runs = 1\n");
     let daemon = project.serve();

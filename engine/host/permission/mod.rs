@@ -76,6 +76,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "secrets", verbs: &["use"], object: ObjectKind::Word },
     Section { name: "store", verbs: &["read", "write"], object: ObjectKind::Word },
     Section { name: "notify", verbs: &["send"], object: ObjectKind::Word },
+    Section { name: "runs", verbs: &["start", "elsewhere"], object: ObjectKind::Word },
 ];
 
 /// How an alias that is a label begins: `label:tier=db`.
@@ -104,6 +105,7 @@ impl Section {
                 "systemd" => want == "status",
                 // With the power of the host is started what may be started.
                 "exec" => have == "host" && want == "run",
+                "runs" => have == "elsewhere" && want == "start",
                 "net" => want == "resolve" && matches!(have, "connect" | "ping"),
                 _ => false,
             }

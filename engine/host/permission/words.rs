@@ -55,6 +55,8 @@ pub fn in_words(grant: &Grant) -> String {
         ("store", "read") => format!("read its own notes {object}"),
         ("store", _) => format!("keep notes {object}"),
         ("notify", _) => format!("send to {object}"),
+        ("runs", "elsewhere") => format!("run {object}, for another system, with all that runbook may touch"),
+        ("runs", _) => format!("run {object}, with all that runbook may touch"),
         (section, verb) => format!("{section} {verb} {object}"),
     };
     let network = if grant.networks.is_empty() { String::new() } else { format!(" (also in {})", grant.networks.names().join(", ")) };
@@ -84,6 +86,7 @@ mod tests {
         assert_eq!(words("sql", "read", "main"), "read database main");
         assert_eq!(words("exec", "run", "/usr/bin/git"), "start /usr/bin/git  ⚠ full power of this user");
         assert_eq!(words("exec", "host", "/usr/sbin/ufw"), "start /usr/sbin/ufw outside of the sandbox  ⚠ full power of this user");
+        assert_eq!(words("runs", "start", "backup"), "run backup, with all that runbook may touch");
         assert_eq!(words("exec", "run", "/usr/bin/pg_dump"), "start /usr/bin/pg_dump");
     }
 }

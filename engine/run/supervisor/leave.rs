@@ -21,18 +21,20 @@ impl Supervisor<'_> {
             return;
         }
         let error = self.halt(RunState::Interrupted, left());
-        for (id, _) in std::mem::take(&mut self.held) {
+        let below = std::mem::take(&mut self.left_below).into_iter().map(|(id, _)| id);
+        for id in std::mem::take(&mut self.held).into_iter().map(|(id, _)| id).chain(below) {
             self.tell_worker(&ToWorker::Reply { id, reply: Err(error.clone()) });
         }
         self.leave_persons(&error);
     }
 
-    /// Whether every step under way waits for one inside of it that is held back, or for a person.
+    /// Whether every step under way waits for one inside of it that is held back, for a sub-run that left, or for a person.
     fn is_between_steps(&self) -> bool {
         let mut parked: BTreeSet<&str> = BTreeSet::new();
         let held = self.held.iter().map(|(_, intent)| intent.within.as_str());
-        for step in held.chain(self.asked_in()) {
-            let around = |step: &&str| self.within.get(*step).map(String::as_str);
+        let below = self.left_below.iter().map(|(_, step)| step.as_str());
+        for step in held.chain(below).chain(self.asked_in()) {
+            let around = |step: &&str| self.around.get(*step).map(String::as_str);
             parked.extend(std::iter::successors(Some(step), around));
         }
         self.run.steps.iter().filter(|step| step.status == StepState::Running).all(|step| parked.contains(step.key.as_str()))

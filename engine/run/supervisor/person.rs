@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use super::child::SubRun;
 use super::{Supervisor, ToWorker, now};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Answer, PersonQuestion};
@@ -21,48 +22,59 @@ pub(super) struct Waiting {
     /// What people see of it, once it is its turn.
     asked: Option<Asked>,
     looked: Instant,
+    /// The sub-run that starts with a yes; without one the yes is the answer.
+    run: Option<Box<SubRun>>,
 }
 
 impl Supervisor<'_> {
     /// Takes a question. Branches may ask at the same time; people are asked one thing after the other.
     pub(super) fn ask_person(&mut self, id: u64, question: PersonQuestion) {
-        self.persons.push_back(Waiting { id, question, asked: None, looked: Instant::now() });
+        self.persons.push_back(Waiting { id, question, asked: None, looked: Instant::now(), run: None });
     }
 
-    /// Asks the next question, and looks for its answer.
-    pub(super) fn look_at_persons(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+    /// Takes a question that has to be answered before a sub-run starts.
+    pub(super) fn ask_person_for(&mut self, question: PersonQuestion, sub: SubRun) {
+        let (id, run) = (sub.id, Some(Box::new(sub)));
+        self.persons.push_back(Waiting { id, question, asked: None, looked: Instant::now(), run });
+    }
+
+    /// Asks the next question, and looks for its answer; a sub-run that may start now.
+    pub(super) fn look_at_persons(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Option<SubRun>> {
         if self.stopping.is_some() {
             for waiting in std::mem::take(&mut self.persons) {
                 self.answer_person(waiting.id, Err(Error::new(Kind::Cancelled, "the run was stopped while it waited for an answer")));
             }
-            return Ok(());
+            return Ok(None);
         }
-        let Some(waiting) = self.persons.front_mut() else { return Ok(()) };
+        let Some(waiting) = self.persons.front_mut() else { return Ok(None) };
         if waiting.asked.is_some() && waiting.looked.elapsed() < LOOK {
-            return Ok(());
+            return Ok(None);
         }
         waiting.looked = Instant::now();
         let Some(asked) = waiting.asked.clone() else {
             let asked = self.asked(self.persons[0].question.clone());
             self.persons[0].asked = Some(asked.clone());
             self.event(EventKind::Asked(asked), watch)?;
-            return self.commit();
+            return self.commit().map(|()| None);
         };
         let said = self.store.approvals(&asked.hash)?;
         let answer = match verdict(&said, &asked.requester, &asked.approvers, asked.quorum, now()) {
             ApprovalVerdict::Approved => Ok(said),
             ApprovalVerdict::Denied => Err(denied(&asked, &said)),
             ApprovalVerdict::Open if asked.until <= now() => Err(expired(&asked)),
-            ApprovalVerdict::Open => return Ok(()),
+            ApprovalVerdict::Open => return Ok(None),
         };
-        let id = self.persons.pop_front().map_or(0, |waiting| waiting.id);
+        let (id, run) = self.persons.pop_front().map_or((0, None), |waiting| (waiting.id, waiting.run));
         let people = |said: &[Approval]| said.iter().filter(|said| said.approved).map(|said| said.by.clone()).collect::<Vec<_>>();
         let by = answer.as_deref().map(people).unwrap_or_default();
         self.event(EventKind::Answered { key: asked.key, approved: answer.is_ok(), by: by.clone() }, watch)?;
         self.commit()?;
+        if let (Ok(_), Some(run)) = (&answer, run) {
+            return Ok(Some(*run));
+        }
         let reason = |said: Vec<Approval>| said.last().map(|said| said.reason.clone()).unwrap_or_default();
         self.answer_person(id, answer.map(|said| Answer::Value(json!({ "approved": true, "by": by, "reason": reason(said) }))));
-        Ok(())
+        Ok(None)
     }
 
     /// The steps whose questions wait for an answer.

@@ -39,7 +39,7 @@ impl Argument {
 /// What is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A function of a host module.
+    /// A function of a host module, or of the language with no name for a module.
     Host { module: String, function: String },
     /// A function of the same text.
     Own(String),

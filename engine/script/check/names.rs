@@ -3,7 +3,7 @@
 use rhai::{Expr, FnCallExpr, Position};
 
 use crate::script::check::calls::{Argument, Called, Target};
-use crate::script::check::known::{Form, is_keyword, modules_with, system_fields};
+use crate::script::check::known::{Form, declared, is_keyword, modules_with, system_fields};
 use crate::script::check::near;
 use crate::script::check::text::Text;
 use crate::script::check::walk::{Role, Seat, Walk};
@@ -42,6 +42,10 @@ impl<'a> Walk<'a> {
             return;
         }
         let Some(forms) = self.known.global(name) else { return self.unknown_function(name, at) };
+        if declared(None, name).is_some_and(|function| function.all_needs().next().is_some()) {
+            let arguments = call.args.iter().map(Argument::of).collect();
+            self.note(Called { target: Target::Host { module: String::new(), function: name.to_owned() }, arguments, at });
+        }
         match forms.get(&given) {
             Some(form) => self.of_form(Some(*form), call, name, at, seat),
             None => self.wrong_arity(name, &forms.keys().copied().collect::<Vec<_>>(), given, at),

@@ -17,7 +17,7 @@ pub(super) fn compare(main: &Text, world: &World<'_>, reached: &[Reached<'_>], a
     let mut used = BTreeSet::new();
     let mut is_known = true;
     for call in reached {
-        let Some(function) = declared(Some(call.module), call.function) else { continue };
+        let Some(function) = declared(module_of(call), call.function) else { continue };
         if function.all_needs().next().is_none() {
             // It decides when it runs what it needs.
             is_known &= function.kind == FunctionKind::Pure;
@@ -34,7 +34,7 @@ pub(super) fn compare(main: &Text, world: &World<'_>, reached: &[Reached<'_>], a
                 continue;
             }
             // Only a module of the section's own name is certain to need it: `logs` may read a file or a container.
-            let is_certain = call.module == need.section && call.text == main.path;
+            let is_certain = (call.module == need.section || call.module.is_empty()) && call.text == main.path;
             let mut finding = match is_certain {
                 true => findings.error(main, at, "RB1201", missing),
                 false => findings.warning(main, at, "RB1201", missing),
@@ -53,6 +53,11 @@ pub(super) fn compare(main: &Text, world: &World<'_>, reached: &[Reached<'_>], a
     }
 }
 
+/// The host module of a call; none of a word of the language.
+fn module_of<'c>(call: &Reached<'c>) -> Option<&'c str> {
+    Some(call.module).filter(|module| !module.is_empty())
+}
+
 /// The permissions the header has to have. Where one is enough that is the first, unless the header has another.
 fn demanded<'f>(function: &'f Function, asked: &Asked) -> Vec<&'f Need> {
     let has = |need: &Need| !asked.covering(need.section, need.verb).is_empty();
@@ -67,7 +72,7 @@ fn demanded<'f>(function: &'f Function, asked: &Asked) -> Vec<&'f Need> {
 
 /// What the header does not cover of a need, if anything.
 fn missing(call: &Reached<'_>, need: &Need, object: &Argument, asked: &Asked) -> Option<String> {
-    let name = format!("{}::{}", call.module, call.function);
+    let name = module_of(call).map_or_else(|| call.function.to_owned(), |module| format!("{module}::{}", call.function));
     if asked.covering(need.section, need.verb).is_empty() {
         return Some(format!("`{name}` needs `{}` of `{}`, which the header does not ask for", need.verb, need.section));
     }
@@ -130,7 +135,7 @@ fn suggested(section: &str, object: &Argument) -> String {
 pub(super) fn suggest(reached: &[Reached<'_>]) -> BTreeMap<String, Vec<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for call in reached {
-        let Some(function) = declared(Some(call.module), call.function) else { continue };
+        let Some(function) = declared(module_of(call), call.function) else { continue };
         let most = if function.one_is_enough { 1 } else { usize::MAX };
         for need in function.all_needs().take(most) {
             let object = suggested(need.section, &object_of(&need.object, call.arguments));

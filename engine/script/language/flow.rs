@@ -21,7 +21,7 @@ pub mod api {
     use crate::host::{Call, Mode, Question, RhaiResultOf, frames, value};
     use crate::model::{EventKind, Span};
     use crate::script::language::step::{self, Finished};
-    use crate::script::language::{ask, parallel};
+    use crate::script::language::{ask, parallel, run};
 
     /// The header of a runbook: its title, parameters and permissions, as one literal map at the top.
     ///
@@ -114,6 +114,46 @@ pub mod api {
     #[rhai_fn(name = "ask", return_raw, volatile)]
     pub fn ask_with(native: NativeCallContext, question: &str, options: Map) -> RhaiResultOf<Dynamic> {
         ask::run(&native, question, options)
+    }
+
+    /// Runs another runbook as a part of this run, and waits for its end.
+    ///
+    /// ```rhai
+    /// try { run("no-such-runbook"); } catch (error) { return error.kind == "not_found"; }
+    /// ```
+    ///
+    /// It is a run of its own: with a number, a record, a process, the permissions of its own header and the limits
+    /// and the lock of its own header; and a step of this run, so that a resumed run finds it again and never starts
+    /// it twice. It is for the same system. Returns `run` (its number), `status`, `outputs` (by name), `checks` (as
+    /// `check` returns them). One that failed, was skipped or cancelled is an error with its kind, whose target is its
+    /// number.
+    #[rhai_fn(name = "run", return_raw, volatile)]
+    pub fn run_alone(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
+        run::run(&native, name, Map::new(), Map::new())
+    }
+
+    /// As `run`, with parameters.
+    ///
+    /// ```rhai
+    /// try { run("no-such-runbook", #{ keep: 7 }); } catch (error) { return error.kind == "not_found"; }
+    /// ```
+    #[rhai_fn(name = "run", return_raw, volatile)]
+    pub fn run_with(native: NativeCallContext, name: &str, params: Map) -> RhaiResultOf<Dynamic> {
+        run::run(&native, name, params, Map::new())
+    }
+
+    /// As `run`, with parameters and options.
+    ///
+    /// Options: `system` (another one than that of this run, which needs `runs: ["elsewhere:NAME@SYSTEM"]`),
+    /// `timeout` (how long it may take; as its header says when absent), `must_succeed` (true when absent; with
+    /// false one that came to its end with bad checks, or failed, is returned and not thrown, with `error`).
+    ///
+    /// ```rhai
+    /// try { run("no-such-runbook", #{}, #{ timeout: "5m" }); } catch (error) { return error.kind == "not_found"; }
+    /// ```
+    #[rhai_fn(name = "run", return_raw, volatile)]
+    pub fn run_options(native: NativeCallContext, name: &str, params: Map, options: Map) -> RhaiResultOf<Dynamic> {
+        run::run(&native, name, params, options)
     }
 
     /// Runs a closure for every item at the same time and returns the values in the order of the items.

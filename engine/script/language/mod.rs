@@ -3,6 +3,7 @@
 mod ask;
 mod flow;
 mod parallel;
+mod run;
 mod step;
 mod text;
 
@@ -26,5 +27,6 @@ pub const FUNCTIONS: &[Function] = &[
     Function::pure("check").options::<step::CheckOptions>(),
     Function::pure("parallel").options::<parallel::Options>(),
     Function::pure("ask").options::<ask::Options>(),
+    Function::effect("run", "the plan of that run").needs("runs", "start", 0).options::<run::Options>(),
     Function::pure("output").options::<step::OutputOptions>(),
 ];

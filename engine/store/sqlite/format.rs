@@ -10,11 +10,12 @@ use crate::error::{Error, Kind, Result};
 use crate::store::audit::{Act, Action};
 
 /// The format this binary reads and writes. Format 2 had the tables of format 1; since format 3 rows are hashed
-/// and there is an audit log, since format 4 there are plans.
-pub(super) const FORMAT: i64 = 4;
+/// and there is an audit log, since format 4 there are plans, since format 5 sub-runs.
+pub(super) const FORMAT: i64 = 5;
 
 const SCHEMA: &str = include_str!("schema.sql");
 const FORMAT_3: &str = include_str!("format3.sql");
+const SUB_RUNS: &str = include_str!("subruns.sql");
 
 /// Makes the tables when there are none, and brings older ones to this format, all or nothing.
 ///
@@ -27,13 +28,17 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(&error))?;
     // Another process may have been faster.
-    match read(&transaction)? {
+    let found = read(&transaction)?;
+    match found {
         0 => transaction.execute_batch(SCHEMA).map_err(|error| failed(&error))?,
         1 | 2 => hash_all(&transaction)?,
-        3 => {}
+        3 | 4 => {}
         _ => return Ok(()),
     }
-    transaction.execute_batch(plans::SCHEMA).map_err(|error| failed(&error))?;
+    if found < 4 {
+        transaction.execute_batch(plans::SCHEMA).map_err(|error| failed(&error))?;
+    }
+    transaction.execute_batch(SUB_RUNS).map_err(|error| failed(&error))?;
     transaction.pragma_update(None, "user_version", FORMAT).and_then(|()| transaction.commit()).map_err(|error| failed(&error))
 }
 

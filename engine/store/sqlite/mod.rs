@@ -25,7 +25,7 @@ use seal::{Hash, link, seal, stored};
 use turn::Queue;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Channel, Event, EventKind, Level, Module, Parcel, Run, RunId, RunState, Trigger};
+use crate::model::{Channel, Event, EventKind, Level, Module, Parcel, Parent, Run, RunId, RunState, Trigger};
 use crate::store::audit::{Action, Anchor, AuditFilter, Entry, uid};
 use crate::store::disk::{Ballast, refuse_remote};
 use crate::store::{Filter, ProcessId, Removed, Retention, Settlement, Store, Summary, Tally, note_of};
@@ -354,6 +354,13 @@ impl Store for Sqlite {
                         .prepare_cached("INSERT INTO run_texts (run, seq, name, hash) VALUES (?1, ?2, ?3, ?4)")?
                         .execute(params![number, seq, module.name, module.hash])?;
                 }
+                if let Some(Parent { run, step }) = &run.parent {
+                    let parent = i64::try_from(*run).unwrap_or(0);
+                    let sealed = seal("sub-run", params![number, parent, step])?;
+                    transaction
+                        .prepare_cached("INSERT INTO sub_runs (run, parent, step, seal) VALUES (?1, ?2, ?3, ?4)")?
+                        .execute(params![number, parent, step, sealed])?;
+                }
                 Ok((number, head))
             };
             let (number, head) = insert().map_err(|error| failed(&error))?;
@@ -459,8 +466,8 @@ impl Store for Sqlite {
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         let connection = self.lock();
         let mut sql = String::from(
-            "SELECT number, id, runbook, system, status, exit_code, trigger_by, actor, started, ended, duration_ms, changes, level, note, pid, pid_started
-             FROM runs WHERE 1",
+            "SELECT number, id, runbook, system, status, exit_code, trigger_by, actor, started, ended, duration_ms, changes, level, note, pid, pid_started, parent, step
+             FROM runs LEFT JOIN sub_runs ON run = number WHERE 1",
         );
         let mut values: Vec<String> = Vec::new();
         let mut add = |condition: &str, value: String| {
@@ -480,6 +487,12 @@ impl Store for Sqlite {
         }
         if let Some(system) = &filter.system {
             add("system =", system.clone());
+        }
+        if let Some(parent) = filter.parent {
+            add("parent =", parent.to_string());
+        }
+        if let Some(step) = &filter.step {
+            add("step =", step.clone());
         }
         if let Some(since) = filter.since {
             add("started >=", sortable(since));
@@ -581,7 +594,8 @@ fn fold(connection: &Connection, number: i64) -> Result<Run> {
     let head = || -> rusqlite::Result<Result<Run>> {
         connection
             .prepare_cached(
-                "SELECT number, id, runbook, version, commit_id, system, params, trigger_by, actor, started, status FROM runs WHERE number = ?1",
+                "SELECT number, id, runbook, version, commit_id, system, params, trigger_by, actor, started, status, parent, step
+                 FROM runs LEFT JOIN sub_runs ON run = number WHERE number = ?1",
             )?
             .query_row([number], |row| Ok(head(row)))
     };
@@ -614,6 +628,7 @@ fn head(row: &Row<'_>) -> Result<Run> {
         params: serde_json::from_str(&params).map_err(|error| unreadable("parameters", &error))?,
         trigger: trigger(&row.get::<_, String>(7).map_err(column)?)?,
         by: row.get(8).map_err(column)?,
+        parent: parent(row, 11)?,
         started: timestamp(&row.get::<_, String>(9).map_err(column)?)?,
         // Where it began; its events say where it stands.
         status: if row.get::<_, String>(10).map_err(column)? == RunState::Queued.name() { RunState::Queued } else { RunState::Running },
@@ -721,6 +736,7 @@ fn summary(row: &Row<'_>) -> Result<Summary> {
         exit_code: row.get(5).map_err(column)?,
         trigger: trigger(&row.get::<_, String>(6).map_err(column)?)?,
         by: row.get(7).map_err(column)?,
+        parent: parent(row, 16)?,
         started: timestamp(&row.get::<_, String>(8).map_err(column)?)?,
         ended: ended.map(|text| timestamp(&text)).transpose()?,
         duration_ms: number(10)?,
@@ -729,6 +745,13 @@ fn summary(row: &Row<'_>) -> Result<Summary> {
         note: row.get(13).map_err(column)?,
         supervisor: Some(ProcessId { pid: u32::try_from(number(14)?).unwrap_or(0), started: number(15)? }),
     })
+}
+
+/// What a run is part of, from two columns that are empty for most.
+fn parent(row: &Row<'_>, first: usize) -> Result<Option<Parent>> {
+    let read = || Ok(row.get::<_, Option<i64>>(first)?.zip(row.get::<_, Option<String>>(first + 1)?));
+    let found = read().map_err(|error: rusqlite::Error| failed(&error))?;
+    Ok(found.map(|(run, step)| Parent { run: u64::try_from(run).unwrap_or(0), step }))
 }
 
 /// A time with all its digits, so that texts stand in the order of the times.

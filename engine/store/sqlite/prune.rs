@@ -55,7 +55,12 @@ pub(super) fn prune(transaction: &Transaction<'_>, retention: &Retention, after:
     let delete = || -> rusqlite::Result<Pruned> {
         for number in &removed.runs {
             let number = i64::try_from(*number).unwrap_or(0);
-            for sql in ["DELETE FROM events WHERE run = ?1", "DELETE FROM run_texts WHERE run = ?1", "DELETE FROM runs WHERE number = ?1"] {
+            for sql in [
+                "DELETE FROM events WHERE run = ?1",
+                "DELETE FROM run_texts WHERE run = ?1",
+                "DELETE FROM sub_runs WHERE run = ?1",
+                "DELETE FROM runs WHERE number = ?1",
+            ] {
                 transaction.prepare_cached(sql)?.execute([number])?;
             }
         }

@@ -115,6 +115,7 @@ pub(super) fn examine(connection: &Connection, anchors: &[Anchor]) -> Examinatio
         ("runs", found.runs()),
         ("runs in the audit log", found.anchors()),
         ("texts", found.texts()),
+        ("sub-runs", found.sub_runs()),
         ("notes and parcels", found.seals()),
     ];
     for (area, pass) in passes {
@@ -361,6 +362,23 @@ impl Finder<'_> {
             if hex(&Sha256::digest(body)) != hash {
                 self.altered(run, format!("text {}", hash.get(..12).unwrap_or(&hash)));
             }
+        }
+        Ok(())
+    }
+
+    /// Whether each run that another one started is still known as its step.
+    fn sub_runs(&mut self) -> rusqlite::Result<()> {
+        let mut select = self.connection.prepare("SELECT run, parent, step, seal FROM sub_runs")?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            if seal_of("sub-run", row, 0..3)? != stored(row, 3)? {
+                self.altered(Some(row.get(0)?), "what it is a step of");
+            }
+        }
+        let sql = "SELECT number FROM runs WHERE trigger_by = 'run' AND number NOT IN (SELECT run FROM sub_runs)";
+        let lost: Vec<i64> = self.connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        for number in lost {
+            self.tell(Verdict::Altered, Some(number), "what it is a step of".to_owned(), "it is missing");
         }
         Ok(())
     }
