@@ -13,8 +13,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("host", &["words", "error", "model"]),
     ("script", &["words", "error", "model", "host"]),
     ("run", &["words", "error", "model", "store", "host", "script"]),
-    ("daemon", &["words", "error", "model", "store", "host", "script", "run"]),
-    ("cli", &["words", "error", "model", "config", "store", "host", "script", "run", "daemon"]),
+    ("monitor", &["words", "error", "model", "store", "host"]),
+    ("daemon", &["words", "error", "model", "store", "host", "script", "run", "monitor"]),
+    ("cli", &["words", "error", "model", "config", "store", "host", "script", "run", "monitor", "daemon"]),
 ];
 
 /// More crates than this have to be argued for in the commit that raises it.

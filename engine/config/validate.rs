@@ -8,8 +8,8 @@ use url::Url;
 use crate::config::METRICS;
 use crate::config::node::Node;
 use crate::error::{Error, Kind};
-use crate::model::System;
 use crate::model::system::{Contact, Manager, Rule, RuleKind};
+use crate::model::{Selector, System};
 
 const SEVERITIES: [&str; 5] = ["sev1", "sev2", "sev3", "sev4", "sev5"];
 const LEVELS: [&str; 3] = ["warning", "critical", "unknown"];
@@ -291,7 +291,24 @@ impl Check<'_> {
         let at = |key| ["rules", name, key];
         if rule.series.is_empty() {
             self.wrong(&at("series"), "there is no series", "");
+        } else {
+            self.selector(&at("series"), &rule.series);
         }
+        if let Some(total) = &rule.total {
+            self.selector(&at("total"), total);
+        }
+        if rule.over.is_some() && rule.kind != RuleKind::Value {
+            self.wrong(&at("over"), "only the kind `value` has one", "leave it out");
+        }
+        if rule.over.is_some() && rule.window.is_none() {
+            self.wrong(&at("window"), "there is no window to take it over", "");
+        }
+        if let Some(clear) = rule.clear
+            && !(rule.above.is_some_and(|above| clear < above) || rule.below.is_some_and(|below| clear > below))
+        {
+            self.wrong(&at("clear"), format!("{clear} is not on the good side of the limit"), "");
+        }
+        self.service(&at("service"), rule.service.as_ref());
         if matches!(rule.kind, RuleKind::Ratio | RuleKind::Share | RuleKind::Used) && rule.total.is_none() {
             self.wrong(&at("total"), "there is no total to divide by", "");
         }
@@ -313,6 +330,13 @@ impl Check<'_> {
         self.word(&at("severity"), &rule.severity, &SEVERITIES);
         if rule.level.is_empty() || rule.severity.is_empty() {
             self.wrong(&["rules", name], "there is no `level` or no `severity`", "");
+        }
+    }
+
+    fn selector(&mut self, path: &[&str], text: &str) {
+        if let Err(error) = text.parse::<Selector>() {
+            let hint = error.hints.first().cloned().unwrap_or_default();
+            self.wrong(path, error.message, &hint);
         }
     }
 

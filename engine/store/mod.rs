@@ -30,7 +30,7 @@ pub use log::{Log, LogLine};
 pub use memory::Memory;
 pub use plans::{Plans, find_plan};
 pub use retention::{Removed, Retention};
-pub use sqlite::{Damage, Examination, Health, Sqlite, Verdict, sqlite_version};
+pub use sqlite::{Appended, Damage, Examination, Health, Keep, Samples, Sqlite, Verdict, sqlite_version};
 pub use vault::{Keys, Vault, is_name, keep_keys};
 
 use audit::{AuditFilter, Entry};
@@ -328,6 +328,9 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
 /// The name of the database in the state directory.
 pub const DATABASE: &str = "runbook.db";
 
+/// The name of the file of samples beside it.
+pub const SAMPLES: &str = "samples.db";
+
 /// The state directory: the database, and a directory per run.
 #[derive(Debug, Clone)]
 pub struct StateDir {
@@ -373,6 +376,11 @@ impl StateDir {
     /// The database.
     pub fn database(&self) -> PathBuf {
         self.root.join(DATABASE)
+    }
+
+    /// The samples of what is watched.
+    pub fn samples(&self) -> PathBuf {
+        self.root.join(SAMPLES)
     }
 
     /// The directory of a run: its log, and the files kept with it.

@@ -16,7 +16,7 @@ use serde_json::Value;
 pub use data::{Backup, Cache, Cleanup, Database, Index, Maintenance, Purge};
 pub use people::{Contact, Severity};
 pub use services::{Host, Manager, Scaling, Service, Services};
-pub use watch::{Certificate, Endpoint, Log, Rule, RuleKind, Threshold};
+pub use watch::{Certificate, Endpoint, Log, Over, Rule, RuleKind, Threshold};
 pub use work::{Release, Remediation, RemediationMode, Schedule};
 
 /// A deployment: its services, stores, endpoints, limits and people.

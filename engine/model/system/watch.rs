@@ -128,10 +128,13 @@ pub struct Rule {
     /// What it is divided by, for `ratio`, `share` and `used`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<String>,
+    /// What of the window counts, for `value`; the newest sample when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<Over>,
     /// Which quantile, for `quantile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantile: Option<f64>,
-    /// Over which time rates are taken.
+    /// Over which time rates, `mean`, `max` and `min` are taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Span>,
     /// The labels that stay apart; all others are summed up.
@@ -145,6 +148,9 @@ pub struct Rule {
     /// It alarms below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub below: Option<f64>,
+    /// Once it alarms, it goes on until the result is back at this; at the limit itself when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clear: Option<f64>,
     /// The rate per second (observations for `quantile`, totals for `ratio`) under which nothing can be said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum: Option<f64>,
@@ -161,6 +167,24 @@ pub struct Rule {
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
+    /// The service it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// More labels of the alarm.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What of a window counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Over {
+    /// The mean of its samples.
+    Mean,
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
 }
 
 /// What a rule computes from its series before it compares.

@@ -5,6 +5,7 @@ mod format;
 mod outbox;
 mod plans;
 mod prune;
+mod samples;
 mod seal;
 mod turn;
 mod verify;
@@ -19,6 +20,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, ToSql, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 
+pub use samples::{Appended, Keep, Samples};
 pub use verify::{Damage, Examination, Verdict};
 
 use seal::{Hash, link, seal, stored};

@@ -1,0 +1,11 @@
+//! What is watched without anyone looking: rules over samples, alarms, trends, incidents, repairs.
+//!
+//! Judging is pure: samples, a rule and a moment in; an answer out. It knows no clock, no store and no
+//! network, so that a day of a system is a test of milliseconds. Who samples, keeps and tells stands at
+//! the end of this list.
+
+pub mod alarm;
+pub mod drill;
+pub mod prometheus;
+pub mod rule;
+pub mod trend;
