@@ -7,6 +7,7 @@
 //! | `rhai,example` | checked only: it needs what is not here |
 //! | `rhai,wrong` | the check must find something; codes in its comments must be among it |
 //! | `toml` | loaded as a system file, or as settings when it begins with `# runbook.toml` |
+//! | `toml,trial` | read as a trial of rules |
 //! | `sh` | each line after `$ ` is typed on a terminal, in order, in one directory per page; what it prints must be what is shown |
 //! | `sh,sample` | the same, but what it prints depends on the machine |
 //! | `sh,example` | only its syntax is checked |
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use runbook::config::{Environment, Flags, Project, Systems};
 use runbook::model::Diagnostic;
+use runbook::monitor::drill::Drill;
 use runbook::script::{check_text, stdlib};
 
 use crate::harness;
@@ -88,6 +90,7 @@ fn walk(page: &Page) -> Vec<String> {
         let result = match (block.language.as_str(), block.kind.as_str()) {
             ("rhai", kind) => script(block, kind, &shell),
             ("toml", "") => settings(block, &shell),
+            ("toml", "trial") => Drill::parse(&block.text).map(drop).map_err(|error| error.to_string()),
             ("sh", "") => commands(block, true, &shell),
             ("sh", "sample") => commands(block, false, &shell),
             ("sh", "example") => shell.parses(&block.text),

@@ -37,6 +37,7 @@ mod render;
 mod report;
 mod resume;
 mod retry;
+mod rules;
 mod run;
 mod secret;
 mod serve;
@@ -147,6 +148,8 @@ enum Command {
     Init(init::Args),
     /// Make a runbook from a template
     New(new::Args),
+    /// The alert rules of a system: list them, render them for Prometheus, try them
+    Rules(rules::Args),
     /// Check this machine: settings, state, connections, clock, tools, kernel
     Doctor(doctor::Args),
     /// The functions scripts can call, with search and examples
@@ -280,6 +283,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args, &app),
         Command::Init(args) => init::run(args, &app),
         Command::New(args) => new::run(args, &app),
+        Command::Rules(args) => rules::run(args, &app),
         Command::Doctor(args) => doctor::run(args, &app),
         Command::Docs(args) => docs::run(args, &app),
         Command::Config(args) => config::run(args, &app),

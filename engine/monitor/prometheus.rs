@@ -48,6 +48,15 @@ pub fn expression(name: &str, rule: &Rule) -> Result<String> {
     Ok(format!("({compared}) and on ({on}) ({}({traffic}) >= {minimum})", sum(&rule.by)))
 }
 
+/// What a rule compares with what, in short: without its traffic and the level that ends it.
+///
+/// # Errors
+///
+/// `invalid` for a series that is no selector.
+pub fn condition(rule: &Rule) -> Result<String> {
+    expression("", &Rule { minimum: None, clear: None, ..rule.clone() })
+}
+
 /// The comparison, with the level at which what fires stops doing so.
 fn goes_on(name: &str, rule: &Rule, value: &str, sign: &str, limit: f64) -> String {
     let Some(clear) = rule.clear else { return format!("{value} {sign} {limit}") };

@@ -11,6 +11,7 @@ mod init;
 mod locks;
 mod log;
 mod new;
+mod rules;
 mod run;
 mod secret;
 mod show;

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::{BUSY, failed, restrict};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Bucket, Curve, Labels, Reading, Sample, Selector, Series, Track};
+use crate::model::{Bucket, Curve, Labels, Sample, Selector, Series, Track};
 use crate::store::disk::refuse_remote;
 
 const SCHEMA: &str = include_str!("samples.sql");
@@ -475,6 +475,7 @@ fn series_of(name: String, labels: &str) -> Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Reading;
 
     fn at(seconds: i64) -> Timestamp {
         // The beginning of an hour.
