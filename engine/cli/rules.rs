@@ -70,7 +70,7 @@ fn list(system: &System, app: &App) -> Result<()> {
         app.terminal.say(&format!("system {} has no rules", system.name));
         return Ok(());
     }
-    let titles = ["RULE", "LEVEL", "SEVERITY", "FOR", "FIRES WHEN", "SUMMARY"].map(|title| styled(DIM, title)).to_vec();
+    let titles = ["RULE", "LEVEL", "SEVERITY", "FOR", "SUMMARY", "FIRES WHEN"].map(|title| styled(DIM, title)).to_vec();
     let mut rows = vec![titles];
     for (name, rule) in &system.rules {
         rows.push(vec![
@@ -78,8 +78,8 @@ fn list(system: &System, app: &App) -> Result<()> {
             rule.level.clone(),
             severity(system, rule),
             rule.hold.map_or_else(|| "-".to_owned(), |hold| hold.to_string()),
-            visible(&condition(rule)?),
             visible(&rule.summary),
+            visible(&condition(rule)?),
         ]);
     }
     app.terminal.answer(&table(&rows));
