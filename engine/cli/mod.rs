@@ -19,6 +19,7 @@ mod escape;
 mod exit;
 mod explain;
 mod history;
+mod incident;
 mod init;
 mod list;
 mod live;
@@ -148,6 +149,8 @@ enum Command {
     Init(init::Args),
     /// Make a runbook from a template
     New(new::Args),
+    /// What is broken, who takes care of it, and what was learnt
+    Incident(incident::Args),
     /// The alert rules of a system: list them, render them for Prometheus, try them
     Rules(rules::Args),
     /// Check this machine: settings, state, connections, clock, tools, kernel
@@ -283,6 +286,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args, &app),
         Command::Init(args) => init::run(args, &app),
         Command::New(args) => new::run(args, &app),
+        Command::Incident(args) => incident::run(args, &app),
         Command::Rules(args) => rules::run(args, &app),
         Command::Doctor(args) => doctor::run(args, &app),
         Command::Docs(args) => docs::run(args, &app),

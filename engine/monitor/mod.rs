@@ -5,7 +5,12 @@
 //! the end of this list.
 
 pub mod alarm;
+pub mod desk;
 pub mod drill;
+pub mod incident;
+pub mod news;
+pub mod postmortem;
 pub mod prometheus;
+pub mod remedy;
 pub mod rule;
 pub mod trend;

@@ -47,11 +47,13 @@ pub enum Action {
     Restore,
     /// The state came from a format without an audit log.
     Upgrade,
+    /// An incident was opened, acknowledged or resolved by a person.
+    Incident,
 }
 
 impl Action {
     /// Each of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Run,
         Self::Resume,
         Self::Decide,
@@ -67,6 +69,7 @@ impl Action {
         Self::Refuse,
         Self::Restore,
         Self::Upgrade,
+        Self::Incident,
     ];
 
     /// The word for it.
@@ -87,6 +90,7 @@ impl Action {
             Self::Refuse => "refuse",
             Self::Restore => "restore",
             Self::Upgrade => "upgrade",
+            Self::Incident => "incident",
         }
     }
 

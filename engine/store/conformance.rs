@@ -7,11 +7,11 @@ use serde_json::json;
 
 use crate::error::{Error, Kind};
 use crate::model::{
-    Approval, Channel, Check, Effect, Event, EventKind, Intent, Level, Message, Module, Outcome, Parcel, ParcelState, Parent, Pinned, Plan,
-    Run, RunId, RunState, StepState, Trigger,
+    Approval, Channel, Check, Effect, Event, EventKind, Incident, IncidentState, Intent, Level, Message, Module, Outcome, Parcel,
+    ParcelState, Parent, Pinned, Plan, Record, Repair, RepairState, Run, RunId, RunState, StepState, Trigger,
 };
 use crate::store::audit::{Act, Action, AuditFilter, audited};
-use crate::store::{Filter, Memory, ProcessId, Settlement, Sqlite, Store, find, find_plan};
+use crate::store::{Changed, Filter, IncidentFilter, Memory, ProcessId, Settlement, Sqlite, Store, Which, find, find_incident, find_plan};
 
 pub(super) fn start() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -512,5 +512,129 @@ fn approvals_and_pins_are_found_by_what_they_are_about() {
         store.pin(&pin("two")).unwrap();
         assert_eq!(store.pinned("backup", "host").unwrap(), Some(pin("two")));
         assert_eq!(store.pinned("backup", "other").unwrap(), None);
+    });
+}
+
+fn incident(number: u64, system: &str, state: IncidentState) -> Incident {
+    Incident {
+        number,
+        fingerprint: format!("{system} is ill"),
+        system: system.to_owned(),
+        title: "it is ill".to_owned(),
+        severity: crate::model::Severity::Sev2,
+        source: crate::model::Source::Person("maya".to_owned()),
+        labels: BTreeMap::new(),
+        service: None,
+        state,
+        flapping: false,
+        because: None,
+        told: true,
+        opened: start(),
+        seen: start(),
+        count: 1,
+        calm: None,
+        turns: Vec::new(),
+        acknowledged: None,
+        resolved: None,
+        overdue: std::collections::BTreeSet::new(),
+        last_told: None,
+        messages: 0,
+        value: None,
+        timeline: Vec::new(),
+        findings: crate::model::Findings::default(),
+    }
+}
+
+#[test]
+fn an_incident_is_changed_with_its_messages_or_not_at_all() {
+    with_each_store(|store| {
+        let key = Which::Fingerprint("a is ill");
+        let keep = |which: Which<'_>, system: &str, state: IncidentState, parcels: &[Parcel]| {
+            let mut seen = None;
+            let kept = store.change_incident(which, &mut |before, next| {
+                let number = before.as_ref().filter(|incident| incident.is_open()).map_or(next, |incident| incident.number);
+                seen = before;
+                Ok(Some(Changed { incident: incident(number, system, state), parcels: parcels.to_vec() }))
+            });
+            (seen, kept.unwrap().unwrap())
+        };
+        assert_eq!(keep(key, "a", IncidentState::Open, &[parcel("one", "ops", 0)]), (None, incident(1, "a", IncidentState::Open)));
+        let failed = store.change_incident(key, &mut |_, _| Err(Error::new(Kind::Bug, "no")));
+        assert_eq!(failed.unwrap_err().message, "no");
+        let stays = store.change_incident(key, &mut |before, _| {
+            assert_eq!(before, Some(incident(1, "a", IncidentState::Open)));
+            Ok(None)
+        });
+        assert_eq!(stays.unwrap(), Some(incident(1, "a", IncidentState::Open)));
+        // The same message again is the same message.
+        let parcels = [parcel("one", "ops", 0), parcel("two", "ops", 1)];
+        assert_eq!(keep(Which::Number(1), "a", IncidentState::Resolved, &parcels).1.number, 1);
+        assert_eq!(store.queued().unwrap().len(), 2);
+        let (before, after) = keep(key, "a", IncidentState::Open, &[]);
+        assert_eq!((before.unwrap().number, after.number), (1, 2), "the newest one is meant");
+        keep(Which::Fingerprint("b is ill"), "b", IncidentState::Open, &[]);
+        let numbers = |filter: &IncidentFilter| store.incidents(filter).unwrap().iter().map(|incident| incident.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&IncidentFilter::default()), [3, 2, 1]);
+        assert_eq!(numbers(&IncidentFilter { open: true, system: Some("a".to_owned()), ..IncidentFilter::default() }), [2]);
+        assert_eq!(numbers(&IncidentFilter { limit: 1, ..IncidentFilter::default() }), [3]);
+        assert_eq!(numbers(&IncidentFilter { since: Some(start() + SignedDuration::from_secs(1)), ..IncidentFilter::default() }), [0; 0]);
+        assert_eq!(find_incident(store, "#2").unwrap().number, 2);
+        assert_eq!(find_incident(store, "9").unwrap_err().kind, Kind::Usage);
+    });
+}
+
+#[test]
+fn a_repair_is_chosen_by_those_before_it_and_concluded() {
+    with_each_store(|store| {
+        let repair = |system: &str, seconds: i64| Repair {
+            number: 0,
+            system: system.to_owned(),
+            policy: "service".to_owned(),
+            target: "api".to_owned(),
+            incident: 1,
+            at: start() + SignedDuration::from_secs(seconds),
+            run: None,
+            ended: None,
+            state: RepairState::Trying,
+        };
+        let reserve = |system: &str, seconds: i64| {
+            let mut choose = |before: &[Repair]| (before.len() < 2).then(|| repair(system, seconds));
+            store.reserve_repair(system, start(), &mut choose).unwrap()
+        };
+        assert_eq!(reserve("a", 0).unwrap().number, 1);
+        assert_eq!(reserve("b", 1).unwrap().number, 2);
+        let third = reserve("a", 2).unwrap();
+        assert_eq!(reserve("a", 3), None);
+        let done = Repair { run: Some(7), ended: Some(start()), state: RepairState::Helped, ..third.clone() };
+        store.conclude_repair(&done).unwrap();
+        assert_eq!(store.repairs("a", third.at).unwrap(), [done]);
+        assert_eq!(store.conclude_repair(&repair("a", 9)).unwrap_err().kind, Kind::NotFound);
+    });
+}
+
+#[test]
+fn registers_keep_their_lines_in_order() {
+    with_each_store(|store| {
+        let line = |kind: &str, seconds: i64| Record {
+            number: 0,
+            kind: kind.to_owned(),
+            system: "a".to_owned(),
+            at: start() + SignedDuration::from_secs(seconds),
+            by: "maya".to_owned(),
+            title: "new switch".to_owned(),
+            details: json!({ "euro": 12 }),
+        };
+        assert_eq!([store.record(&line("change", 9)).unwrap(), store.record(&line("cost", 1)).unwrap()], [1, 2]);
+        store.record(&line("change", 5)).unwrap();
+        let numbers = |since| {
+            store
+                .records("change", start() + SignedDuration::from_secs(since))
+                .unwrap()
+                .iter()
+                .map(|record| record.number)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((numbers(0), numbers(6)), (vec![3, 1], vec![1]));
+        assert_eq!(store.records("cost", start()).unwrap()[0].details["euro"], 12);
     });
 }

@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Approval, Channel, Event, Module, Parcel, ParcelState, Pinned, Plan, Run, RunId};
+use crate::model::{Approval, Channel, Event, Incident, Module, Parcel, ParcelState, Pinned, Plan, Record, Repair, Run, RunId};
 use crate::store::audit::{Action, AuditFilter, Entry, uid};
+use crate::store::incidents::{Change, Choose, IncidentFilter, Incidents, Which, no_repair};
 use crate::store::{Filter, Plans, ProcessId, SENDINGS_KEPT, Settlement, Store, Summary, Tally, note_of};
 
 /// A store that is gone with its process.
@@ -26,6 +27,9 @@ struct Inner {
     plans: Vec<Plan>,
     approvals: Vec<Approval>,
     pins: Vec<Pinned>,
+    incidents: Vec<Incident>,
+    repairs: Vec<Repair>,
+    records: Vec<Record>,
 }
 
 #[derive(Debug)]
@@ -273,7 +277,79 @@ impl Plans for Memory {
     }
 }
 
+impl Incidents for Memory {
+    fn change_incident(&self, which: Which<'_>, change: &mut Change<'_>) -> Result<Option<Incident>> {
+        let mut inner = self.lock();
+        let found = inner.incidents.iter().rfind(|incident| match which {
+            Which::Number(number) => incident.number == number,
+            Which::Fingerprint(fingerprint) => incident.fingerprint == fingerprint,
+        });
+        let before = found.cloned();
+        let next = inner.incidents.len() as u64 + 1;
+        let Some(changed) = change(before.clone(), next)? else { return Ok(before) };
+        let number = changed.incident.number;
+        match before {
+            Some(before) if before.number == number => inner.incidents[usize::try_from(number - 1).unwrap_or(0)] = changed.incident.clone(),
+            _ if number == next => inner.incidents.push(changed.incident.clone()),
+            _ => return Err(Error::new(Kind::Bug, format!("incident #{number} became another one"))),
+        }
+        for parcel in &changed.parcels {
+            inner.put(parcel);
+        }
+        Ok(Some(changed.incident))
+    }
+
+    fn incidents(&self, filter: &IncidentFilter) -> Result<Vec<Incident>> {
+        let wanted = |incident: &&Incident| {
+            filter.system.as_ref().is_none_or(|system| *system == incident.system)
+                && (!filter.open || incident.is_open())
+                && filter.since.is_none_or(|since| incident.opened >= since)
+        };
+        let limit = if filter.limit == 0 { usize::MAX } else { filter.limit as usize };
+        Ok(self.lock().incidents.iter().rev().filter(wanted).take(limit).cloned().collect())
+    }
+
+    fn reserve_repair(&self, system: &str, since: Timestamp, choose: &mut Choose<'_>) -> Result<Option<Repair>> {
+        let mut inner = self.lock();
+        let Some(repair) = choose(&inner.repairs_of(system, since)) else { return Ok(None) };
+        let repair = Repair { number: inner.repairs.len() as u64 + 1, ..repair };
+        inner.repairs.push(repair.clone());
+        Ok(Some(repair))
+    }
+
+    fn conclude_repair(&self, repair: &Repair) -> Result<()> {
+        let mut inner = self.lock();
+        let found = inner.repairs.iter_mut().find(|known| known.number == repair.number).ok_or_else(|| no_repair(repair.number))?;
+        repair.clone_into(found);
+        Ok(())
+    }
+
+    fn repairs(&self, system: &str, since: Timestamp) -> Result<Vec<Repair>> {
+        Ok(self.lock().repairs_of(system, since))
+    }
+
+    fn record(&self, record: &Record) -> Result<u64> {
+        let mut inner = self.lock();
+        let number = inner.records.len() as u64 + 1;
+        inner.records.push(Record { number, ..record.clone() });
+        Ok(number)
+    }
+
+    fn records(&self, kind: &str, since: Timestamp) -> Result<Vec<Record>> {
+        let mut found: Vec<Record> =
+            self.lock().records.iter().filter(|record| record.kind == kind && record.at >= since).cloned().collect();
+        found.sort_by_key(|record| (record.at, record.number));
+        Ok(found)
+    }
+}
+
 impl Inner {
+    fn repairs_of(&self, system: &str, since: Timestamp) -> Vec<Repair> {
+        let mut found: Vec<Repair> = self.repairs.iter().filter(|repair| repair.system == system && repair.at >= since).cloned().collect();
+        found.sort_by_key(|repair| (repair.at, repair.number));
+        found
+    }
+
     fn recorded(&mut self, id: RunId) -> Result<&mut Recorded> {
         self.runs.iter_mut().find(|recorded| recorded.run.id == id).ok_or_else(|| missing(id))
     }

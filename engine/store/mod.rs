@@ -9,6 +9,7 @@ mod backup;
 #[cfg(test)]
 mod conformance;
 mod disk;
+mod incidents;
 #[cfg(test)]
 mod integrity;
 mod log;
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 pub use backup::{Backup, MANIFEST, back_up, restore};
 pub use disk::filesystem;
+pub use incidents::{Change, Changed, Choose, IncidentFilter, Incidents, Which, find_incident};
 pub use log::{Log, LogLine};
 pub use memory::Memory;
 pub use plans::{Plans, find_plan};
@@ -110,8 +112,8 @@ pub struct Filter {
     pub limit: u32,
 }
 
-/// The journal of runs, notes of runbooks, the outbox and plans.
-pub trait Store: Plans + Send + Sync {
+/// The journal of runs, notes of runbooks, the outbox, plans and incidents.
+pub trait Store: Plans + Incidents + Send + Sync {
     /// Records a new run with the texts it is made of. When it returns, the run survives a crash and
     /// has its number, which is returned.
     ///

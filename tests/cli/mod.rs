@@ -7,6 +7,7 @@ mod config;
 mod docs;
 mod doctor;
 mod explain;
+mod incident;
 mod init;
 mod locks;
 mod log;

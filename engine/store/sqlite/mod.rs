@@ -2,6 +2,7 @@
 
 mod audit;
 mod format;
+mod incidents;
 mod outbox;
 mod plans;
 mod prune;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::audit::{COLUMNS, Data, Pruned};
+use super::incidents::{INCIDENT, RECORD, REPAIR};
 use super::seal::{Hash, link, seal, seal_of, stored, unhex};
 use crate::store::audit::Anchor;
 use crate::words::hex;
@@ -384,7 +385,13 @@ impl Finder<'_> {
     }
 
     fn seals(&mut self) -> rusqlite::Result<()> {
-        for (kind, table, columns) in [("parcel", "parcels", PARCEL), ("note", "notes", NOTE)] {
+        for (kind, table, columns) in [
+            ("parcel", "parcels", PARCEL),
+            ("note", "notes", NOTE),
+            ("incident", "incidents", INCIDENT),
+            ("repair", "repairs", REPAIR),
+            ("record", "records", RECORD),
+        ] {
             let mut select = self.connection.prepare(&format!("SELECT {}, seal FROM {table}", columns.join(", ")))?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
