@@ -12,7 +12,7 @@ use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
 use crate::host::Stop;
 use crate::model::{Findings, Incident, IncidentState, Labels, Severity, Source, Span, System};
-use crate::monitor::desk::Desk;
+use crate::monitor::duty::Duty;
 use crate::monitor::incident::{Happened, Report};
 use crate::monitor::{news, postmortem};
 use crate::store::audit::{Action, audited};
@@ -267,22 +267,22 @@ fn act(reference: &str, verb: &str, happened: &Happened, why: &str, app: &App) -
     // A system that is gone has nobody to tell, and its incidents can still be ended.
     let system = app.project()?.systems(&app.environment).load(&incident.system).map(|loaded| loaded.system).unwrap_or_default();
     let act = app.act(Action::Incident, format!("{verb} #{}", incident.number), why);
-    let changed = with_desk(&store, &state, &system, app, |desk| {
-        audited(&store, &act, || desk.happened(Which::Number(incident.number), happened, now()))
+    let changed = on_duty(&store, &state, &system, app, |duty| {
+        audited(&store, &act, || duty.happened(Which::Number(incident.number), happened, now()))
     })?;
     Ok(changed.unwrap_or(incident))
 }
 
-/// Does something at the desk of a system and delivers what came of it.
-fn with_desk<T>(
+/// Does something on duty for a system and delivers what came of it.
+fn on_duty<T>(
     store: &Sqlite,
     state: &StateDir,
     system: &System,
     app: &App,
-    work: impl FnOnce(&Desk<'_>) -> Result<T>,
+    work: impl FnOnce(&Duty<'_>) -> Result<T>,
 ) -> Result<T, Problems> {
     let addresses = addresses(app, state)?;
-    let done = work(&Desk { store, system, project: &addresses.project })?;
+    let done = work(&Duty { store, system, project: &addresses.project })?;
     deliver(app, store, state, &addresses, &Stop::new(None));
     Ok(done)
 }
@@ -334,7 +334,7 @@ fn open(title: &str, severity: Severity, system: Option<&str>, service: Option<S
         because: None,
     };
     let act = app.act(Action::Incident, format!("open {}", system.name), title);
-    let opened = with_desk(&store, &state, &system, app, |desk| audited(&store, &act, || desk.report(&report, now())))?;
+    let opened = on_duty(&store, &state, &system, app, |duty| audited(&store, &act, || duty.report(&report, now())))?;
     let opened = opened.ok_or_else(|| Error::new(Kind::Bug, "an incident that was reported is not there"))?;
     answer(&opened, &format!("incident #{} is open: {}", opened.number, visible(&opened.title)), app)?;
     app.terminal.say(&format!("take care of it:  runbook incident ack {}", opened.number));

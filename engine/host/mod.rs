@@ -12,6 +12,7 @@ mod ctx;
 pub(crate) mod dial;
 pub mod frames;
 mod function;
+pub mod measure;
 mod moment;
 mod options;
 pub mod permission;

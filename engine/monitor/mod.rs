@@ -5,8 +5,8 @@
 //! the end of this list.
 
 pub mod alarm;
-pub mod desk;
 pub mod drill;
+pub mod duty;
 pub mod incident;
 pub mod news;
 pub mod postmortem;

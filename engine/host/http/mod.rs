@@ -2,6 +2,7 @@
 
 mod client;
 mod exchange;
+mod measure;
 mod options;
 mod probe;
 #[cfg(test)]
@@ -13,6 +14,8 @@ use rhai::plugin::*;
 use crate::host::permission::without_secrets;
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 use crate::model::Effect;
+
+pub(super) use measure::measure;
 
 /// The module `http`.
 pub const MODULE: HostModule = HostModule {

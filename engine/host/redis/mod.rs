@@ -4,6 +4,7 @@
 
 mod client;
 mod command;
+mod measure;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,8 @@ use crate::host::{Access, Call, Ctx, Function, HostModule, RhaiResultOf, Secret,
 use crate::model::Effect;
 use crate::words;
 use client::{KeyOptions, Server, SetOptions, WaitOptions};
+
+pub(super) use measure::measure;
 
 /// The module `redis`.
 pub const MODULE: HostModule = HostModule {

@@ -6,6 +6,7 @@
 //! The permissions are those of the manager: `docker` for compose, `systemd` for units, and
 //! `sys: ["processes"]` for plain processes. So no function here names one of its own.
 
+mod measure;
 mod processes;
 mod state;
 #[cfg(test)]
@@ -17,6 +18,8 @@ use rhai::Map;
 use rhai::plugin::*;
 
 use crate::host::{Call, Function, HostModule, RhaiResultOf};
+
+pub(super) use measure::measure;
 
 /// The module `service`.
 pub const MODULE: HostModule = HostModule {

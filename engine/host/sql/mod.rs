@@ -5,6 +5,7 @@
 mod cell;
 mod client;
 mod fault;
+mod measure;
 mod param;
 mod statement;
 #[cfg(test)]
@@ -22,6 +23,8 @@ use crate::host::{Access, Call, Ctx, Function, HostModule, Mode, RhaiResultOf, S
 use crate::model::Effect;
 use client::{ChangeOptions, Databases, PingOptions, Pool, ReadOptions, Statement, Table};
 use param::Param;
+
+pub(super) use measure::measure;
 
 /// The module `sql`.
 pub const MODULE: HostModule = HostModule {

@@ -71,6 +71,14 @@ fn share(before: Ticks, after: Ticks) -> Cpu {
     Cpu { used: round(used), iowait, steal: percent(before.steal, after.steal), cores: after.cores }
 }
 
+/// The seconds each processor was idle and busy since the start of the machine, in the mean.
+pub(super) fn processor_seconds() -> Result<(f64, f64)> {
+    let ticks = ticks()?;
+    let each = rustix::param::clock_ticks_per_second().max(1) as f64 * ticks.cores.max(1) as f64;
+    let idle = ticks.idle + ticks.iowait;
+    Ok((idle as f64 / each, ticks.total.saturating_sub(idle) as f64 / each))
+}
+
 /// The fields of the first line of `/proc/stat`, as of proc(5).
 fn ticks() -> Result<Ticks> {
     let text = read("/proc/stat")?;

@@ -1,12 +1,15 @@
 //! `sys::`: facts about this machine. Reads only; it changes nothing.
 
 mod client;
+mod measure;
 
 use rhai::plugin::*;
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
+
+pub(super) use measure::machine;
 
 /// The module `sys`.
 pub const MODULE: HostModule = HostModule {

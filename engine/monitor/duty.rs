@@ -12,7 +12,7 @@ use crate::store::{Changed, IncidentFilter, Store, Which};
 
 /// The incidents of one system.
 #[derive(Clone, Copy)]
-pub struct Desk<'a> {
+pub struct Duty<'a> {
     /// Where they are kept.
     pub store: &'a dyn Store,
     /// The system, for its clocks, its people and its language.
@@ -21,7 +21,7 @@ pub struct Desk<'a> {
     pub project: &'a str,
 }
 
-impl Desk<'_> {
+impl Duty<'_> {
     /// Something is not as it should be. The incident it belongs to, told as its state says.
     ///
     /// # Errors
@@ -174,16 +174,16 @@ mod tests {
     #[test]
     fn a_thing_that_breaks_five_hundred_times_is_told_once_and_its_end_once() {
         let (store, system) = (Memory::default(), shop("zh"));
-        let desk = Desk { store: &store, system: &system, project: "/srv" };
+        let duty = Duty { store: &store, system: &system, project: "/srv" };
         for second in 0..500 {
-            let incident = desk.report(&down("api", Severity::Sev1), at(second / 2)).unwrap().unwrap();
+            let incident = duty.report(&down("api", Severity::Sev1), at(second / 2)).unwrap().unwrap();
             assert_eq!(incident.number, 1);
-            desk.pass(at(second / 2)).unwrap();
+            duty.pass(at(second / 2)).unwrap();
         }
         let recovered = Happened::Recovered { value: Some(1.0) };
-        desk.happened(Which::Number(1), &recovered, at(250)).unwrap();
-        desk.pass(at(311)).unwrap();
-        desk.pass(at(400)).unwrap();
+        duty.happened(Which::Number(1), &recovered, at(250)).unwrap();
+        duty.pass(at(311)).unwrap();
+        duty.pass(at(400)).unwrap();
         let expected = [
             heard("chat", "[P0] Shop：api is down"),
             heard("mail", "[P0] Shop：api is down"),
@@ -200,32 +200,32 @@ mod tests {
     #[test]
     fn what_needs_the_thing_that_broke_is_not_told() {
         let (store, system) = (Memory::default(), shop("en"));
-        let desk = Desk { store: &store, system: &system, project: "" };
-        desk.report(&down("db", Severity::Sev1), at(0)).unwrap();
-        desk.report(&down("web", Severity::Sev1), at(1)).unwrap();
+        let duty = Duty { store: &store, system: &system, project: "" };
+        duty.report(&down("db", Severity::Sev1), at(0)).unwrap();
+        duty.report(&down("web", Severity::Sev1), at(1)).unwrap();
         assert_eq!(subjects(&store), [heard("chat", "[P0] Shop: db is down"), heard("mail", "[P0] Shop: db is down")]);
-        assert_eq!(desk.open().unwrap()[1].because, Some(1));
+        assert_eq!(duty.open().unwrap()[1].because, Some(1));
         // The reason goes, what needs it stays: now it is told.
-        desk.happened(Which::Number(1), &Happened::Resolved { by: "jo".to_owned(), note: String::new() }, at(10)).unwrap();
-        desk.pass(at(11)).unwrap();
+        duty.happened(Which::Number(1), &Happened::Resolved { by: "jo".to_owned(), note: String::new() }, at(10)).unwrap();
+        duty.pass(at(11)).unwrap();
         assert_eq!(subjects(&store)[3..], [heard("chat", "[P0] Shop: web is down"), heard("mail", "[P0] Shop: web is down")]);
     }
 
     #[test]
     fn an_incident_nobody_answers_goes_up() {
         let (store, system) = (Memory::default(), shop("en"));
-        let desk = Desk { store: &store, system: &system, project: "" };
-        desk.report(&down("api", Severity::Sev3), at(0)).unwrap();
+        let duty = Duty { store: &store, system: &system, project: "" };
+        duty.report(&down("api", Severity::Sev3), at(0)).unwrap();
         assert_eq!(subjects(&store), [heard("mail", "[P2] Shop: api is down")]);
-        desk.pass(at(899)).unwrap();
-        desk.pass(at(900)).unwrap();
-        desk.pass(at(901)).unwrap();
+        duty.pass(at(899)).unwrap();
+        duty.pass(at(900)).unwrap();
+        duty.pass(at(901)).unwrap();
         assert_eq!(subjects(&store)[1..], [heard("mail", "[P2 escalated] Shop: api is down")], "there is no route for sev2");
         let mut wider = system.clone();
         wider.routes.insert("sev2".to_owned(), vec!["chat".to_owned()]);
-        let desk = Desk { system: &wider, ..desk };
-        desk.report(&down("db", Severity::Sev3), at(1000)).unwrap();
-        desk.happened(Which::Number(2), &Happened::Handed { why: "tried 3 times in 15m".to_owned() }, at(1001)).unwrap();
+        let duty = Duty { system: &wider, ..duty };
+        duty.report(&down("db", Severity::Sev3), at(1000)).unwrap();
+        duty.happened(Which::Number(2), &Happened::Handed { why: "tried 3 times in 15m".to_owned() }, at(1001)).unwrap();
         let told = subjects(&store);
         assert!(told.contains(&heard("chat", "[P2 escalated] Shop: db is down")), "{told:?}");
     }
@@ -239,9 +239,9 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     let store = Sqlite::open(&state.database()).unwrap();
-                    let desk = Desk { store: &store, system: &system, project: "" };
+                    let duty = Duty { store: &store, system: &system, project: "" };
                     for second in 0..25 {
-                        desk.report(&down("api", Severity::Sev1), at(second)).unwrap();
+                        duty.report(&down("api", Severity::Sev1), at(second)).unwrap();
                     }
                 });
             }
@@ -255,10 +255,10 @@ mod tests {
     #[test]
     fn a_report_is_filled_in_as_far_as_the_record_knows() {
         let (store, system) = (Memory::default(), shop("zh"));
-        let desk = Desk { store: &store, system: &system, project: "" };
-        desk.report(&down("api", Severity::Sev1), at(0)).unwrap();
-        desk.happened(Which::Number(1), &Happened::Acknowledged { by: "maya".to_owned(), note: "on it".to_owned() }, at(60)).unwrap();
-        desk.happened(Which::Number(1), &Happened::Resolved { by: "maya".to_owned(), note: "restarted".to_owned() }, at(600)).unwrap();
+        let duty = Duty { store: &store, system: &system, project: "" };
+        duty.report(&down("api", Severity::Sev1), at(0)).unwrap();
+        duty.happened(Which::Number(1), &Happened::Acknowledged { by: "maya".to_owned(), note: "on it".to_owned() }, at(60)).unwrap();
+        duty.happened(Which::Number(1), &Happened::Resolved { by: "maya".to_owned(), note: "restarted".to_owned() }, at(600)).unwrap();
         let incident = store.incidents(&IncidentFilter::default()).unwrap().remove(0);
         let text = super::super::postmortem::report(&system, &incident);
         for part in [

@@ -1,0 +1,47 @@
+//! What a system is like at the moment, as samples: the same questions as scripts ask, by the same clients
+//! and permissions.
+//!
+//! Each question answers with numbers or with `unknown`; none fails, and none takes longer than its clients'
+//! timeouts. Names are those of the exporters people know where there are some, so that a rule means the same
+//! here and in Prometheus.
+
+use crate::host::Ctx;
+use crate::model::{Reading, Series};
+
+/// What was measured.
+pub type Measured = Vec<(Series, Reading)>;
+
+/// The machine: processors, memory, swap, load, filesystems.
+pub fn machine() -> Measured {
+    super::sys::machine()
+}
+
+/// Each service of the system: `service_up`, `service_running`, `service_restarts`.
+pub async fn services(ctx: &Ctx) -> Measured {
+    super::services::measure(ctx).await
+}
+
+/// Each endpoint of the system: `endpoint_up` and `endpoint_ms`.
+pub async fn endpoints(ctx: &Ctx) -> Measured {
+    futures_util::future::join_all(ctx.system().endpoints.keys().map(|name| super::http::measure(ctx, name))).await.concat()
+}
+
+/// Each database of the system: `database_up`, `database_ms`, its client connections and how many it accepts.
+pub async fn databases(ctx: &Ctx) -> Measured {
+    futures_util::future::join_all(ctx.system().databases.keys().map(|name| super::sql::measure(ctx, name))).await.concat()
+}
+
+/// Each cache of the system: `cache_up`, its memory and how much it may use.
+pub async fn caches(ctx: &Ctx) -> Measured {
+    futures_util::future::join_all(ctx.system().caches.keys().map(|name| super::redis::measure(ctx, name))).await.concat()
+}
+
+/// One value of something that is named.
+pub(super) fn one(series: &str, label: &str, name: &str, value: impl Into<Reading>) -> (Series, Reading) {
+    (Series::new(series).with(label, name), value.into())
+}
+
+/// A number of an answer; unknown when it is not there.
+pub(super) fn number(answer: &serde_json::Value, key: &str) -> Reading {
+    answer[key].as_f64().into()
+}
