@@ -205,6 +205,11 @@ impl Selector {
         series.name == self.name && self.matchers.iter().all(|matcher| matcher.accepts(&series.labels))
     }
 
+    /// The one value a label must have, when it must have one.
+    pub fn exactly(&self, label: &str) -> Option<&str> {
+        self.matchers.iter().find(|matcher| matcher.label == label && matcher.op == Op::Is).map(|matcher| matcher.text.as_str())
+    }
+
     /// The same, with one label of exactly this value.
     #[must_use]
     pub fn and(&self, label: &str, value: &str) -> Self {

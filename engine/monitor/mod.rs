@@ -13,4 +13,6 @@ pub mod postmortem;
 pub mod prometheus;
 pub mod remedy;
 pub mod rule;
+pub mod sampler;
 pub mod trend;
+pub mod watch;

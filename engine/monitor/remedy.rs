@@ -126,7 +126,9 @@ pub fn decide(name: &str, policy: &Remediation, case: &Case, given: &Conditions<
         return skip("given up: it is a person's now");
     }
     let per = signed(policy.per.unwrap_or(PER));
-    let recent: Vec<&Repair> = tries.into_iter().filter(|repair| counts(repair) && given.now.duration_since(repair.at) < per).collect();
+    // Those for the same incident count however long ago: it is still there.
+    let is_recent = |repair: &Repair| repair.incident == case.incident || given.now.duration_since(repair.at) < per;
+    let recent: Vec<&Repair> = tries.into_iter().filter(|repair| counts(repair) && is_recent(repair)).collect();
     let budget = policy.budget.unwrap_or(BUDGET);
     if recent.len() >= budget as usize {
         let per = policy.per.unwrap_or(PER);

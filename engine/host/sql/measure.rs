@@ -36,5 +36,7 @@ pub(in crate::host) async fn measure(ctx: &Ctx, name: &str) -> Measured {
         ("database_connections_max", number(&row, "most")),
         ("database_idle_in_transaction", number(&row, "idle_in_transaction")),
     ];
-    values.map(|(series, value)| one(series, "database", name, value)).to_vec()
+    // As the exporter for Prometheus calls it.
+    let known_as = one("pg_stat_activity_count", "instance", name, number(&row, "used"));
+    values.map(|(series, value)| one(series, "database", name, value)).into_iter().chain([known_as]).collect()
 }

@@ -1,0 +1,289 @@
+//! Who measures, how often, and what becomes of a measurement that fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::remedy::{Cause, cause};
+use crate::host::Ctx;
+use crate::host::measure::{self, Measured};
+use crate::model::system::{RuleKind, System};
+use crate::model::{Labels, Reading, Sample, Selector, Series};
+
+/// No measurement takes longer; clients end before.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Something that measures.
+pub trait Sampler: Send + Sync {
+    /// What it is called.
+    fn name(&self) -> &str;
+
+    /// How often it measures.
+    fn every(&self) -> Duration;
+
+    /// Measures now. What it could not measure is in the answer, as unknown.
+    fn sample(&self) -> BoxFuture<'_, Measured>;
+}
+
+/// What of a system is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Machine,
+    Services,
+    Endpoints,
+    Databases,
+    Caches,
+}
+
+/// A part of a system, measured by the clients that scripts use.
+struct Part {
+    what: What,
+    every: Duration,
+    ctx: Ctx,
+    /// What the processors had done the last time.
+    before: Mutex<Option<(f64, f64)>>,
+}
+
+/// The samplers of a system, each for what the system has. What they may ask is what `ctx` permits.
+pub fn samplers(ctx: &Ctx) -> Vec<Arc<dyn Sampler>> {
+    let system = ctx.system();
+    let parts = [
+        (What::Machine, 10, true),
+        (What::Services, 15, !system.services.each.is_empty()),
+        (What::Endpoints, 30, !system.endpoints.is_empty()),
+        (What::Databases, 30, !system.databases.is_empty()),
+        (What::Caches, 30, !system.caches.is_empty()),
+    ];
+    let made = parts.into_iter().filter(|(.., is_there)| *is_there).map(|(what, seconds, _)| {
+        let part = Part { what, every: Duration::from_secs(seconds), ctx: ctx.clone(), before: Mutex::default() };
+        Arc::new(part) as Arc<dyn Sampler>
+    });
+    made.collect()
+}
+
+impl Sampler for Part {
+    fn name(&self) -> &str {
+        match self.what {
+            What::Machine => "machine",
+            What::Services => "services",
+            What::Endpoints => "endpoints",
+            What::Databases => "databases",
+            What::Caches => "caches",
+        }
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    fn sample(&self) -> BoxFuture<'_, Measured> {
+        Box::pin(async move {
+            match self.what {
+                What::Machine => self.machine(),
+                What::Services => with_jobs(self.ctx.system(), measure::services(&self.ctx).await),
+                What::Endpoints => measure::endpoints(&self.ctx).await,
+                What::Databases => measure::databases(&self.ctx).await,
+                What::Caches => measure::caches(&self.ctx).await,
+            }
+        })
+    }
+}
+
+impl Part {
+    /// The machine, and how busy its processors were since the last time.
+    fn machine(&self) -> Measured {
+        let mut found = measure::machine();
+        let seconds = |mode: &str| {
+            let is_meant =
+                |series: &Series| series.name == "node_cpu_seconds_total" && series.labels.get("mode").is_some_and(|it| it == mode);
+            found.iter().find(|(series, _)| is_meant(series)).and_then(|(_, value)| value.number())
+        };
+        let now = seconds("idle").zip(seconds("busy"));
+        let before = std::mem::replace(&mut *self.before.lock().unwrap_or_else(PoisonError::into_inner), now);
+        let busy = before.zip(now).map(|(before, now)| share(now.1 - before.1, now.0 - before.0));
+        // The first time there is nothing to compare with, which is no failure.
+        if before.is_some() || now.is_none() {
+            found.push((Series::new("system_cpu_usage_percent").with("instance", "machine"), busy.into()));
+        }
+        found
+    }
+}
+
+/// The per cent of a part; nothing when nothing was counted.
+fn share(part: f64, rest: f64) -> f64 {
+    if part + rest > 0.0 { (part / (part + rest) * 100.0).clamp(0.0, 100.0) } else { f64::NAN }
+}
+
+/// Adds `up` for each service, under the jobs that rules know it by: what a rule of Prometheus names so, and
+/// the name of the system and the service.
+fn with_jobs(system: &System, mut measured: Measured) -> Measured {
+    let named = jobs(system);
+    let mut ups = Measured::new();
+    for (series, value) in measured.iter().filter(|(series, _)| series.name == "service_up") {
+        let Some(service) = series.labels.get("service") else { continue };
+        let own = format!("{}-{service}", system.name);
+        let jobs: BTreeSet<&String> = named.iter().filter(|(_, of)| *of == service).map(|(job, _)| job).chain([&own]).collect();
+        ups.extend(jobs.into_iter().map(|job| (Series::new("up").with("job", job).with("service", service), *value)));
+    }
+    measured.extend(ups);
+    measured
+}
+
+/// The jobs that rules name, and the service each is.
+fn jobs(system: &System) -> BTreeMap<String, String> {
+    let job = |rule: &crate::model::system::Rule| {
+        let job = rule.series.parse::<Selector>().ok()?.exactly("job")?.to_owned();
+        match cause(system, rule, &Labels::from([("job".to_owned(), job.clone())])) {
+            Cause::Service(service) => Some((job, service)),
+            _ => None,
+        }
+    };
+    system.rules.values().filter(|rule| rule.kind == RuleKind::Down).filter_map(job).collect()
+}
+
+/// When each sampler measures, and what it has measured before.
+pub struct Rounds {
+    each: Vec<Round>,
+}
+
+struct Round {
+    sampler: Arc<dyn Sampler>,
+    next: Option<Timestamp>,
+    is_out: bool,
+    known: BTreeSet<Series>,
+}
+
+impl Rounds {
+    /// The first round of each begins at once.
+    pub fn new(samplers: Vec<Arc<dyn Sampler>>) -> Self {
+        let each = samplers.into_iter().map(|sampler| Round { sampler, next: None, is_out: false, known: BTreeSet::new() });
+        Self { each: each.collect() }
+    }
+
+    /// The samplers whose turn it is, by their place. One that is still out is not sent again, and a clock
+    /// that jumped sends each once.
+    pub fn due(&mut self, now: Timestamp) -> Vec<(usize, Arc<dyn Sampler>)> {
+        let mut due = Vec::new();
+        for (place, round) in self.each.iter_mut().enumerate() {
+            let every = round.sampler.every();
+            let went_back =
+                round.next.is_some_and(|next| next.duration_since(now) > jiff::SignedDuration::try_from(every).unwrap_or_default());
+            if round.is_out || round.next.is_some_and(|next| next > now) && !went_back {
+                continue;
+            }
+            round.next = now.checked_add(every).ok();
+            round.is_out = true;
+            due.push((place, round.sampler.clone()));
+        }
+        due
+    }
+
+    /// What a sampler brought back, nothing when it took too long, as samples of the moment it was sent.
+    /// What it had measured before and does not tell now is unknown, not absent.
+    pub fn back(&mut self, place: usize, measured: Option<Measured>, sent: Timestamp) -> Vec<(Series, Sample)> {
+        let Some(round) = self.each.get_mut(place) else { return Vec::new() };
+        round.is_out = false;
+        let lost = measured.is_none();
+        let mut found: BTreeMap<Series, Reading> = measured.into_iter().flatten().collect();
+        if lost {
+            found.extend(round.known.iter().map(|series| (series.clone(), Reading::Unknown)));
+        } else {
+            round.known = found.keys().cloned().collect();
+        }
+        found.into_iter().map(|(series, value)| (series, Sample { at: sent, value })).collect()
+    }
+}
+
+/// Sends a sampler; nothing when it took too long.
+pub async fn send(sampler: Arc<dyn Sampler>) -> Option<Measured> {
+    tokio::time::timeout(PATIENCE, sampler.sample()).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::system::{Rule, Service, Services};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + seconds).unwrap()
+    }
+
+    struct Fixed(Duration);
+
+    impl Sampler for Fixed {
+        fn name(&self) -> &'static str {
+            "fixed"
+        }
+
+        fn every(&self) -> Duration {
+            self.0
+        }
+
+        fn sample(&self) -> BoxFuture<'_, Measured> {
+            Box::pin(async { vec![(Series::new("a"), 1.0.into())] })
+        }
+    }
+
+    fn rounds() -> Rounds {
+        Rounds::new([10, 30].map(|seconds| Arc::new(Fixed(Duration::from_secs(seconds))) as Arc<dyn Sampler>).to_vec())
+    }
+
+    fn places(rounds: &mut Rounds, seconds: i64) -> Vec<usize> {
+        rounds.due(at(seconds)).into_iter().map(|(place, _)| place).collect()
+    }
+
+    #[test]
+    fn each_sampler_has_its_own_interval_and_is_not_sent_twice() {
+        let mut rounds = rounds();
+        assert_eq!(places(&mut rounds, 0), [0, 1]);
+        assert_eq!(places(&mut rounds, 60), [0_usize; 0], "both are still out");
+        rounds.back(0, Some(Vec::new()), at(0));
+        rounds.back(1, Some(Vec::new()), at(0));
+        assert_eq!(places(&mut rounds, 9), [0_usize; 0]);
+        assert_eq!(places(&mut rounds, 10), [0]);
+        rounds.back(0, Some(Vec::new()), at(10));
+        assert_eq!(places(&mut rounds, 100_000), [0, 1], "a clock that jumped sends each once");
+        rounds.back(0, Some(Vec::new()), at(100_000));
+        assert_eq!(places(&mut rounds, 20), [0], "and one that was put back does not stop it");
+    }
+
+    #[test]
+    fn a_sampler_that_hangs_leaves_its_series_unknown() {
+        let mut rounds = rounds();
+        rounds.due(at(0));
+        let series = Series::new("a");
+        assert_eq!(
+            rounds.back(0, Some(vec![(series.clone(), 1.0.into())]), at(0)),
+            [(series.clone(), Sample { at: at(0), value: 1.0.into() })]
+        );
+        rounds.due(at(10));
+        assert_eq!(rounds.back(0, None, at(10)), [(series, Sample { at: at(10), value: Reading::Unknown })]);
+    }
+
+    #[test]
+    fn services_are_known_by_the_jobs_of_the_rules() {
+        let rule = Rule { kind: RuleKind::Down, series: "up{job=\"aihub-backend\"}".to_owned(), ..Rule::default() };
+        let each = [("backend".to_owned(), Service::default()), ("db".to_owned(), Service::default())].into();
+        let system = System {
+            name: "ai-hub".to_owned(),
+            services: Services { each, ..Services::default() },
+            rules: [("ServiceDown".to_owned(), rule)].into(),
+            ..System::default()
+        };
+        let up = |service: &str, value| (Series::new("service_up").with("service", service), value);
+        let found = with_jobs(&system, vec![up("backend", 0.0.into()), up("db", Reading::Unknown)]);
+        let texts: Vec<String> = found.iter().skip(2).map(|(series, _)| series.to_string()).collect();
+        assert_eq!(
+            texts,
+            [
+                "up{job=\"ai-hub-backend\",service=\"backend\"}",
+                "up{job=\"aihub-backend\",service=\"backend\"}",
+                "up{job=\"ai-hub-db\",service=\"db\"}"
+            ]
+        );
+        assert_eq!(found[4].1, Reading::Unknown);
+    }
+}
