@@ -286,4 +286,24 @@ mod tests {
         );
         assert_eq!(found[4].1, Reading::Unknown);
     }
+
+    #[test]
+    fn every_rule_of_the_manuals_that_asks_whether_something_is_up_gets_an_answer_and_a_service() {
+        use crate::config::{BUILTIN, Environment, Systems};
+        let environment = Environment::default();
+        let mut count = 0;
+        for (name, _) in BUILTIN {
+            let system = Systems::new("/nowhere", &environment).load(name).unwrap().system;
+            let services = system.services.each.keys().map(|service| (Series::new("service_up").with("service", service), 1.0.into()));
+            let measured = with_jobs(&system, services.collect());
+            for rule in system.rules.values().filter(|rule| rule.kind == RuleKind::Down) {
+                let selector: Selector = rule.series.parse().unwrap();
+                let meant: Vec<&Series> = measured.iter().map(|(series, _)| series).filter(|series| selector.selects(series)).collect();
+                assert!(!meant.is_empty(), "{name}: {}", rule.series);
+                assert!(meant.iter().all(|series| matches!(cause(&system, rule, &series.labels), Cause::Service(_))), "{name}: {meant:?}");
+                count += 1;
+            }
+        }
+        assert_eq!(count, 5);
+    }
 }
