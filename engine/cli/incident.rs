@@ -25,6 +25,17 @@ pub(super) struct Args {
     action: Verb,
 }
 
+impl Args {
+    /// What it does, as the audit log calls it.
+    pub(super) fn acts(&self) -> &'static [Action] {
+        match &self.action {
+            Verb::Report { findings, .. } if findings.is_empty() => &[],
+            Verb::List { .. } | Verb::Show { .. } => &[],
+            Verb::Ack { .. } | Verb::Resolve { .. } | Verb::Open { .. } | Verb::Report { .. } => &[Action::Incident],
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// What is open

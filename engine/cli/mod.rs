@@ -187,6 +187,7 @@ impl Command {
             Self::Cancel(_) => &[Action::Cancel],
             Self::Secret(args) => args.acts(),
             Self::State(args) => args.acts(),
+            Self::Incident(args) => args.acts(),
             Self::Approvals(_)
             | Self::List(_)
             | Self::Show(_)
@@ -200,6 +201,7 @@ impl Command {
             | Self::Explain(_)
             | Self::Init(_)
             | Self::New(_)
+            | Self::Rules(_)
             | Self::Doctor(_)
             | Self::Docs(_)
             | Self::Config(_)

@@ -51,6 +51,13 @@ pub trait Incidents {
     /// What `change` says, or `store`; nothing changed then.
     fn change_incident(&self, which: Which<'_>, change: &mut Change<'_>) -> Result<Option<Incident>>;
 
+    /// An incident as it is; nothing when there is none.
+    ///
+    /// # Errors
+    ///
+    /// `store`.
+    fn incident(&self, which: Which<'_>) -> Result<Option<Incident>>;
+
     /// Incidents, the newest first.
     ///
     /// # Errors
@@ -104,13 +111,7 @@ pub fn find_incident(store: &dyn Incidents, reference: &str) -> Result<Incident>
     let missing =
         || Error::new(Kind::Usage, format!("there is no incident `{reference}`")).hint("`runbook incident list --all` lists them");
     let number: u64 = reference.trim_start_matches('#').parse().map_err(|_| missing())?;
-    // Nothing is changed: it is only looked at.
-    let mut found = None;
-    store.change_incident(Which::Number(number), &mut |incident, _| {
-        found = incident;
-        Ok(None)
-    })?;
-    found.ok_or_else(missing)
+    store.incident(Which::Number(number))?.ok_or_else(missing)
 }
 
 pub(super) fn no_repair(number: u64) -> Error {

@@ -280,11 +280,7 @@ impl Plans for Memory {
 impl Incidents for Memory {
     fn change_incident(&self, which: Which<'_>, change: &mut Change<'_>) -> Result<Option<Incident>> {
         let mut inner = self.lock();
-        let found = inner.incidents.iter().rfind(|incident| match which {
-            Which::Number(number) => incident.number == number,
-            Which::Fingerprint(fingerprint) => incident.fingerprint == fingerprint,
-        });
-        let before = found.cloned();
+        let before = inner.incident_of(which);
         let next = inner.incidents.len() as u64 + 1;
         let Some(changed) = change(before.clone(), next)? else { return Ok(before) };
         let number = changed.incident.number;
@@ -297,6 +293,10 @@ impl Incidents for Memory {
             inner.put(parcel);
         }
         Ok(Some(changed.incident))
+    }
+
+    fn incident(&self, which: Which<'_>) -> Result<Option<Incident>> {
+        Ok(self.lock().incident_of(which))
     }
 
     fn incidents(&self, filter: &IncidentFilter) -> Result<Vec<Incident>> {
@@ -344,6 +344,14 @@ impl Incidents for Memory {
 }
 
 impl Inner {
+    fn incident_of(&self, which: Which<'_>) -> Option<Incident> {
+        let is_meant = |incident: &&Incident| match which {
+            Which::Number(number) => incident.number == number,
+            Which::Fingerprint(fingerprint) => incident.fingerprint == fingerprint,
+        };
+        self.incidents.iter().rfind(is_meant).cloned()
+    }
+
     fn repairs_of(&self, system: &str, since: Timestamp) -> Vec<Repair> {
         let mut found: Vec<Repair> = self.repairs.iter().filter(|repair| repair.system == system && repair.at >= since).cloned().collect();
         found.sort_by_key(|repair| (repair.at, repair.number));

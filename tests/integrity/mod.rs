@@ -100,6 +100,7 @@ fn everything_that_can_be_done_is_in_the_audit_log() {
         plain(&["secret", "set", "db"]),
         plain(&["secret", "rotate-key"]),
         plain(&["secret", "rm", "db"]),
+        plain(&["incident", "open", "x", "--severity", "sev3"]),
         plain(&["state", "prune"]),
         plain(&["state", "backup", "copy"]),
         plain(&["state", "restore", "copy", "--yes"]),

@@ -27,6 +27,10 @@ impl Incidents for Sqlite {
         })
     }
 
+    fn incident(&self, which: Which<'_>) -> Result<Option<Incident>> {
+        newest(&self.lock(), which)
+    }
+
     fn incidents(&self, filter: &IncidentFilter) -> Result<Vec<Incident>> {
         let sql = "SELECT number, body FROM incidents
              WHERE (?1 IS NULL OR system = ?1) AND (?2 = 0 OR state <> 'resolved') AND (?3 IS NULL OR opened >= ?3)
