@@ -18,7 +18,6 @@ struct Words {
     resolved: &'static str,
     lasted: &'static str,
     scope: &'static str,
-    source: &'static str,
     open: &'static str,
     to_fill: &'static str,
     times: &'static str,
@@ -38,7 +37,6 @@ const ENGLISH: Words = Words {
     resolved: "resolved",
     lasted: "lasted",
     scope: "scope",
-    source: "source",
     open: "not yet",
     to_fill: "(to be filled in)",
     times: "seen",
@@ -59,7 +57,6 @@ const CHINESE: Words = Words {
     resolved: "解决时间",
     lasted: "持续时长",
     scope: "影响范围",
-    source: "来源",
     open: "尚未",
     to_fill: "（待补充）",
     times: "次数",
@@ -110,7 +107,6 @@ pub fn report(system: &System, incident: &Incident) -> String {
         let _ = writeln!(text, "- **{what}**{}{}", words.colon, if index == 0 { impact.as_str() } else { words.to_fill });
     }
     let _ = write!(text, "\n## 7. {}\n\n{}\n", words.sections[6], filled(&findings.prevention));
-    let _ = write!(text, "\n{}{}{}\n", words.source, words.colon, line(&incident.fingerprint));
     text
 }
 
