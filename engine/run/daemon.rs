@@ -91,6 +91,8 @@ impl Drop for Seat {
         // A file that stays names a process that is gone, and holds nobody up.
         let _ = std::fs::remove_file(&self.socket);
         let _ = self.file.set_len(0);
+        // A process that is just being started has the file too, until it becomes another program.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

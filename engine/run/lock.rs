@@ -138,6 +138,8 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // A name that stays is told as that of a run that was cut off, and holds nobody up.
         let _ = self.file.set_len(0);
+        // A process that is just being started has the file too, until it becomes another program.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

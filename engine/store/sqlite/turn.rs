@@ -19,7 +19,14 @@ pub(super) struct Queue(PathBuf);
 
 /// The right to write, until it is dropped or the process ends.
 #[derive(Debug)]
-pub(super) struct Turn(#[expect(dead_code, reason = "it is held, not used")] File);
+pub(super) struct Turn(File);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // A process that is just being started has the file too, until it becomes another program.
+        let _ = self.0.unlock();
+    }
+}
 
 impl Queue {
     /// The queue of the database in this file.
