@@ -31,6 +31,9 @@ pub mod script;
 pub mod run;
 
 #[doc(hidden)]
+pub mod schedule;
+
+#[doc(hidden)]
 pub mod monitor;
 
 #[doc(hidden)]

@@ -13,13 +13,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("host", &["words", "error", "model"]),
     ("script", &["words", "error", "model", "host"]),
     ("run", &["words", "error", "model", "store", "host", "script"]),
+    ("schedule", &["words", "error", "model", "store"]),
     ("monitor", &["words", "error", "model", "store", "host"]),
-    ("daemon", &["words", "error", "model", "store", "host", "script", "run", "monitor"]),
-    ("cli", &["words", "error", "model", "config", "store", "host", "script", "run", "monitor", "daemon"]),
+    ("daemon", &["words", "error", "model", "store", "host", "script", "run", "schedule", "monitor"]),
+    ("cli", &["words", "error", "model", "config", "store", "host", "script", "run", "schedule", "monitor", "daemon"]),
 ];
 
 /// More crates than this have to be argued for in the commit that raises it.
-const MOST_PACKAGES: usize = 430;
+const MOST_PACKAGES: usize = 440;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

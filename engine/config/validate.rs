@@ -15,7 +15,6 @@ const SEVERITIES: [&str; 5] = ["sev1", "sev2", "sev3", "sev4", "sev5"];
 const LEVELS: [&str; 3] = ["warning", "critical", "unknown"];
 const LOG_FORMATS: [&str; 7] = ["app", "nginx", "nginx-error", "syslog", "postgres", "security", "json"];
 const TLS_MODES: [&str; 4] = ["disable", "prefer", "require", "require-noverify"];
-const NICKNAMES: [&str; 5] = ["@hourly", "@daily", "@weekly", "@monthly", "@yearly"];
 
 /// Checks a system against itself.
 pub(super) fn check(root: &Node, system: &System, errors: &mut Vec<Error>, warnings: &mut Vec<Error>) {
@@ -402,23 +401,24 @@ impl Check<'_> {
     fn schedules(&mut self, system: &System) {
         for (name, schedule) in &system.schedules {
             self.zone(&["schedules", name, "timezone"], schedule.timezone.as_deref());
-            match (&schedule.cron, schedule.every) {
-                (Some(cron), None) => self.cron(&["schedules", name, "cron"], cron),
-                (None, Some(every)) if every.0.is_zero() => self.wrong(&["schedules", name, "every"], "found 0, expected some time", ""),
-                (None, Some(_)) => {}
-                _ => self.wrong(&["schedules", name], "expected one of `cron` and `every`", ""),
+            if let Some((key, what)) = schedule.problem() {
+                let path = ["schedules", name.as_str(), key];
+                // A key that could not be read was told about, and is not missing.
+                let rules = ["cron", "every", "at"];
+                let is_missing =
+                    key.is_empty() && rules.iter().filter(|rule| self.root.at(&["schedules", name, rule]).is_some()).count() != 1;
+                if is_missing {
+                    self.wrong(&path[..2], what, "");
+                } else if !key.is_empty() {
+                    self.wrong(&path, what, "");
+                }
+            }
+            for (at, calendar) in schedule.calendars.iter().enumerate() {
+                self.reference(&["schedules", name, "calendars", &at.to_string()], calendar, "calendars");
             }
         }
-        if let Some(window) = &system.maintenance.window {
-            self.cron(&["maintenance", "window"], window);
-        }
-    }
-
-    /// Its shape only; what the fields mean is the scheduler's.
-    fn cron(&mut self, path: &[&str], text: &str) {
-        let fields = text.split_whitespace().count();
-        if !(NICKNAMES.contains(&text) || !text.starts_with('@') && matches!(fields, 5 | 6)) {
-            self.wrong(path, format!("found `{text}`, expected 5 fields, or 6 with seconds"), "`0 9 * * 1-5` is 9:00 on weekdays");
+        for (name, _) in system.groups.iter().filter(|(_, most)| **most == 0) {
+            self.wrong(&["groups", name], "found 0, expected at least 1", "`enabled = false` turns a schedule off");
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{Size, Span, WhenLocked};
+use crate::model::{Schedule, Size, Span, WhenLocked, schedule};
 
 /// The literal `runbook(#{…})` at the top of a script.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Header {
     /// What a run does when another one holds the lock.
     #[serde(skip_serializing_if = "is_default")]
     pub when_locked: WhenLocked,
+    /// When it runs by itself for the default system: a rule of cron, or a map as in a system file.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "schedule::in_header")]
+    pub schedule: Option<Schedule>,
     /// How much harm it can do.
     pub danger: Danger,
     /// How many people must approve its plan before it runs.

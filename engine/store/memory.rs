@@ -8,10 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Approval, Channel, Event, Incident, Module, Parcel, ParcelState, Pinned, Plan, Record, Repair, Run, RunId};
+use crate::model::{
+    Approval, Channel, Event, Incident, Module, Parcel, ParcelState, Pause, Pinned, Plan, Record, Repair, Run, RunId, ScheduleState, Tick,
+    TickOutcome,
+};
 use crate::store::audit::{Action, AuditFilter, Entry, uid};
 use crate::store::incidents::{Change, Choose, IncidentFilter, Incidents, Which, no_repair};
-use crate::store::{Filter, Plans, ProcessId, SENDINGS_KEPT, Settlement, Store, Summary, Tally, note_of};
+use crate::store::ticks::{asked_for, settled, unknown_tick};
+use crate::store::{Filter, Plans, ProcessId, SENDINGS_KEPT, Settlement, Store, Summary, Tally, TickFilter, Ticks, note_of};
 
 /// A store that is gone with its process.
 #[derive(Debug, Default)]
@@ -30,6 +34,8 @@ struct Inner {
     incidents: Vec<Incident>,
     repairs: Vec<Repair>,
     records: Vec<Record>,
+    ticks: BTreeMap<(String, Timestamp), Tick>,
+    schedules: BTreeMap<String, ScheduleState>,
 }
 
 #[derive(Debug)]
@@ -356,6 +362,110 @@ impl Inner {
         let mut found: Vec<Repair> = self.repairs.iter().filter(|repair| repair.system == system && repair.at >= since).cloned().collect();
         found.sort_by_key(|repair| (repair.at, repair.number));
         found
+    }
+}
+
+impl Ticks for Memory {
+    fn keep_ticks(&self, ticks: &[Tick]) -> Result<Vec<bool>> {
+        let mut inner = self.lock();
+        Ok(ticks.iter().map(|tick| inner.keep_tick(tick)).collect())
+    }
+
+    fn settle_ticks(&self, ticks: &[Tick]) -> Result<()> {
+        let mut inner = self.lock();
+        for tick in ticks {
+            match inner.ticks.get(&(tick.schedule.clone(), tick.due)) {
+                None => return Err(unknown_tick(tick)),
+                Some(known) if known.outcome != TickOutcome::Pending => return Err(settled(tick, known.outcome.name())),
+                Some(known) if known.id != tick.id => return Err(Error::new(Kind::Bug, "a tick became another one")),
+                Some(_) => {}
+            }
+        }
+        for tick in ticks {
+            inner.ticks.insert((tick.schedule.clone(), tick.due), tick.clone());
+        }
+        Ok(())
+    }
+
+    fn pending_ticks(&self) -> Result<Vec<Tick>> {
+        let mut pending: Vec<Tick> = self.lock().ticks.values().filter(|tick| tick.outcome == TickOutcome::Pending).cloned().collect();
+        pending.sort_by(|one, other| (one.due, &one.schedule).cmp(&(other.due, &other.schedule)));
+        Ok(pending)
+    }
+
+    fn ticks(&self, filter: &TickFilter) -> Result<Vec<Tick>> {
+        let wanted = |tick: &&Tick| {
+            filter.schedule.as_ref().is_none_or(|schedule| *schedule == tick.schedule)
+                && filter.since.is_none_or(|since| tick.due >= since)
+                && filter.before.is_none_or(|before| tick.due < before)
+        };
+        let mut found: Vec<Tick> = self.lock().ticks.values().filter(wanted).cloned().collect();
+        found.sort_by(|one, other| (other.due, &one.schedule).cmp(&(one.due, &other.schedule)));
+        found.truncate(if filter.limit == 0 { usize::MAX } else { filter.limit as usize });
+        Ok(found)
+    }
+
+    fn schedule_states(&self) -> Result<Vec<ScheduleState>> {
+        let inner = self.lock();
+        let last = |schedule: &str| inner.ticks.keys().filter(|(of, _)| of == schedule).map(|(_, due)| *due).max();
+        Ok(inner.schedules.values().map(|state| ScheduleState { last: last(&state.schedule), ..state.clone() }).collect())
+    }
+
+    fn held_schedules(&self) -> Result<Vec<ScheduleState>> {
+        let mut states = self.schedule_states()?;
+        states.retain(|state| state.paused.is_some() || state.skip > 0);
+        Ok(states)
+    }
+
+    fn keep_rules(&self, rules: &[(String, String, Timestamp)]) -> Result<()> {
+        let mut inner = self.lock();
+        for (schedule, rule, since) in rules {
+            let state = inner.schedule(schedule);
+            (state.rule, state.since) = (rule.clone(), Some(*since));
+        }
+        Ok(())
+    }
+
+    fn pause_schedule(&self, schedule: &str, pause: Option<&Pause>) -> Result<()> {
+        self.lock().schedule(schedule).paused = pause.cloned();
+        Ok(())
+    }
+
+    fn skip_ticks(&self, schedule: &str, count: u32) -> Result<()> {
+        self.lock().schedule(schedule).skip = count;
+        Ok(())
+    }
+
+    fn prune_ticks(&self, before: Timestamp) -> Result<u64> {
+        let mut inner = self.lock();
+        let mut last: BTreeMap<String, Timestamp> = BTreeMap::new();
+        for (schedule, due) in inner.ticks.keys() {
+            last.insert(schedule.clone(), *due);
+        }
+        let count = inner.ticks.len();
+        inner.ticks.retain(|(schedule, due), tick| *due >= before || tick.outcome == TickOutcome::Pending || last[schedule] == *due);
+        Ok((count - inner.ticks.len()) as u64)
+    }
+}
+
+impl Inner {
+    fn schedule(&mut self, schedule: &str) -> &mut ScheduleState {
+        let new = || ScheduleState { schedule: schedule.to_owned(), ..ScheduleState::default() };
+        self.schedules.entry(schedule.to_owned()).or_insert_with(new)
+    }
+
+    fn keep_tick(&mut self, tick: &Tick) -> bool {
+        let key = (tick.schedule.clone(), tick.due);
+        if self.ticks.contains_key(&key) {
+            return false;
+        }
+        if asked_for(tick)
+            && let Some(state) = self.schedules.get_mut(&tick.schedule)
+        {
+            state.skip = state.skip.saturating_sub(1);
+        }
+        self.ticks.insert(key, tick.clone());
+        true
     }
 
     fn recorded(&mut self, id: RunId) -> Result<&mut Recorded> {

@@ -17,6 +17,7 @@ mod memory;
 mod plans;
 mod retention;
 mod sqlite;
+mod ticks;
 mod vault;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub use memory::Memory;
 pub use plans::{Plans, find_plan};
 pub use retention::{Removed, Retention};
 pub use sqlite::{Appended, Damage, Examination, Health, Keep, Samples, Sqlite, Verdict, sqlite_version};
+pub use ticks::{TickFilter, Ticks};
 pub use vault::{Keys, Vault, is_name, keep_keys};
 
 use audit::{AuditFilter, Entry};
@@ -112,8 +114,8 @@ pub struct Filter {
     pub limit: u32,
 }
 
-/// The journal of runs, notes of runbooks, the outbox, plans and incidents.
-pub trait Store: Plans + Incidents + Send + Sync {
+/// The journal of runs, notes of runbooks, the outbox, plans, incidents and ticks of schedules.
+pub trait Store: Plans + Incidents + Ticks + Send + Sync {
     /// Records a new run with the texts it is made of. When it returns, the run survives a crash and
     /// has its number, which is returned.
     ///

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Span;
+use crate::model::{Cron, Span};
 
 /// A PostgreSQL database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ pub struct Backup {
 pub struct Maintenance {
     /// When it may disturb, as cron of its start.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<String>,
+    pub window: Option<Cron>,
     /// How long the window is open.
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     pub hold: Option<Span>,

@@ -17,7 +17,10 @@ pub use data::{Backup, Cache, Cleanup, Database, Index, Maintenance, Purge};
 pub use people::{Contact, Severity};
 pub use services::{Host, Manager, Scaling, Service, Services};
 pub use watch::{Certificate, Endpoint, Log, Over, Rule, RuleKind, Threshold};
-pub use work::{Release, Remediation, RemediationMode, Schedule};
+pub use work::{Release, Remediation, RemediationMode};
+
+use crate::model::Dates;
+pub use crate::model::Schedule;
 
 /// A deployment: its services, stores, endpoints, limits and people.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +74,10 @@ pub struct System {
     pub contacts: BTreeMap<String, Contact>,
     /// When runbooks run; called like the runbook unless it says which.
     pub schedules: BTreeMap<String, Schedule>,
+    /// Days on which schedules do not run, by the name they have there.
+    pub calendars: BTreeMap<String, Vec<Dates>>,
+    /// How many runs of a group of schedules may go on at once, by group.
+    pub groups: BTreeMap<String, u32>,
     /// What may be repaired without asking, by cause: `memory`, `cpu`, `service_down`.
     pub remediation: BTreeMap<String, Remediation>,
     /// How far services may be scaled, by service.

@@ -23,36 +23,6 @@ pub struct Release {
     pub options: BTreeMap<String, Value>,
 }
 
-/// When a runbook runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Schedule {
-    /// The runbook, when the schedule is not called like it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub runbook: Option<String>,
-    /// At these moments of the calendar: `0 9 * * *`, `@daily`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cron: Option<String>,
-    /// Again after this long.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub every: Option<Span>,
-    /// The zone of `cron`, when not the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
-    /// The parameters of the run.
-    pub params: BTreeMap<String, Value>,
-    /// Whether it is on.
-    pub enabled: bool,
-    /// The procedures of the manuals it serves.
-    pub serves: Vec<String>,
-}
-
-impl Default for Schedule {
-    fn default() -> Self {
-        Self { runbook: None, cron: None, every: None, timezone: None, params: BTreeMap::new(), enabled: true, serves: Vec::new() }
-    }
-}
-
 /// What may be repaired without asking, and how often.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

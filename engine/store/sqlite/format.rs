@@ -5,12 +5,12 @@ use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 use super::audit::{self, Data, Pruned};
 use super::seal::{Hash, seal_of};
 use super::verify::{self, RUN, chained, identity};
-use super::{failed, incidents, plans};
+use super::{failed, incidents, plans, ticks};
 use crate::error::{Error, Kind, Result};
 use crate::store::audit::{Act, Action};
 
 /// The format this binary reads and writes. Format 2 had the tables of format 1; since format 3 rows are hashed
-/// and there is an audit log, since format 4 there are plans, since format 5 sub-runs and incidents.
+/// and there is an audit log, since format 4 there are plans, since format 5 sub-runs, incidents and ticks of schedules.
 pub(super) const FORMAT: i64 = 5;
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -40,6 +40,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     }
     transaction.execute_batch(SUB_RUNS).map_err(|error| failed(&error))?;
     transaction.execute_batch(incidents::SCHEMA).map_err(|error| failed(&error))?;
+    transaction.execute_batch(ticks::SCHEMA).map_err(|error| failed(&error))?;
     transaction.pragma_update(None, "user_version", FORMAT).and_then(|()| transaction.commit()).map_err(|error| failed(&error))
 }
 

@@ -8,6 +8,7 @@ mod plans;
 mod prune;
 mod samples;
 mod seal;
+mod ticks;
 mod turn;
 mod verify;
 
