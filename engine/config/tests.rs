@@ -246,8 +246,39 @@ every = \"5m\"
             "1:1: `rules.A.total`: there is no total to divide by",
             "1:1: `rules.A.window`: there is no window to take the rate over",
             "8:8: `schedules.b.cron`: found `0 9 *`, expected 5 fields, or 6 with seconds",
-            "9:1: `schedules.c`: expected one of `cron` and `every`",
+            "9:1: `schedules.c`: expected one of `cron`, `every` and `at`",
         ]
+    );
+}
+
+#[test]
+fn a_schedule_that_would_never_or_wrongly_run_is_refused_by_its_key() {
+    let wrong = |keys: &str| complaints(&format!("[schedules.a]\n{keys}\n[calendars]\nholidays = [\"12-25\"]\n"));
+    for (keys, complaint) in [
+        ("cron = \"60 * * * *\"", "2:8: `schedules.a.cron`: the minute `60` is out of range, expected 0 to 59"),
+        ("cron = \"0 0 30 2 *\"", "2:8: `schedules.a.cron`: the day of the month `30` is in no month `2`"),
+        ("cron = \"0 9 * * 6-1\"", "2:8: `schedules.a.cron`: the day of the week `6-1` ends before it begins"),
+        ("cron = \"@daily\"\ntimezone = \"Europe/Berln\"", "3:12: `schedules.a.timezone`: unknown time zone `Europe/Berln`"),
+        ("every = \"0s\"", "2:9: `schedules.a.every`: found 0, expected some time"),
+        ("every = \"1m\"\njitter = \"2m\"", "3:10: `schedules.a.jitter`: 2m is longer than the interval of 1m"),
+        (
+            "at = \"tomorrow\"",
+            "2:6: `schedules.a.at`: `tomorrow` is no moment, expected one like `2026-12-01 02:00` or `2026-12-01T02:00+01:00`",
+        ),
+        ("cron = \"@daily\"\ncatch_up = \"all\"", "3:12: `schedules.a.catch_up`: found `all`, expected `skip`, `latest` or `all(50)`"),
+        ("cron = \"@daily\"\noverlap = \"kill\"", "3:11: `schedules.a.overlap`: found `kill`"),
+        (
+            "cron = \"@daily\"\nwindows = [\"night\"]",
+            "3:12: `schedules.a.windows.0`: found `night`, expected hours like `22:00-06:00` or `Mon-Fri 22:00-06:00`",
+        ),
+        ("cron = \"@daily\"\ncalendars = [\"holydays\"]", "3:14: `schedules.a.calendars.0`: there is no `calendars.holydays`"),
+    ] {
+        assert_eq!(wrong(keys), [complaint], "{keys}");
+    }
+    assert_eq!(complaints("[groups]\nbackup = 0\n"), ["2:10: `groups.backup`: found 0, expected at least 1"]);
+    assert_eq!(
+        complaints("[calendars]\na = [\"12-32\"]\n"),
+        ["2:6: `calendars.a.0`: found `12-32`, expected days like `2026-12-25`, `12-25` or `12-24..01-02`"]
     );
 }
 

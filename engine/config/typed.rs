@@ -26,6 +26,13 @@ pub(super) fn read<T: DeserializeOwned + Default>(root: &Node, problems: &mut Ve
             Err(error) => error.to_string(),
         };
         let path = culprit::<T>(&left, &complaint);
+        // The stand-in of a list's item does not fit either: the list goes.
+        if let Some((_, list)) = path.split_last().filter(|_| taken.contains(&path)) {
+            if left.take(list).is_none() {
+                return T::default();
+            }
+            continue;
+        }
         // What was taken out for another reason is not missing.
         let gone = missing(&complaint).is_some_and(|field| taken.contains(&[&path[..], &[field.to_owned()]].concat()));
         if !gone {

@@ -176,6 +176,6 @@ fn delay(key: &str, jitter: Option<Span>) -> SignedDuration {
     let Some(jitter) = jitter else { return SignedDuration::ZERO };
     let hash = Sha256::digest(key.as_bytes());
     let start: [u8; 8] = hash[..8].try_into().expect("a SHA-256 has 32 bytes");
-    let millis = u128::from(u64::from_be_bytes(start)) * jitter.0.as_millis() >> 64;
+    let millis = (u128::from(u64::from_be_bytes(start)) * jitter.0.as_millis()) >> 64;
     SignedDuration::from_millis(i64::try_from(millis).unwrap_or(0))
 }

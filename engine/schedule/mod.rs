@@ -10,6 +10,9 @@ mod planner;
 mod scheduler;
 mod timing;
 
+#[cfg(test)]
+mod tests;
+
 pub use entry::{Entry, Group, Policy, entries_of, entry_of_header, key};
 pub use planner::{Decision, Planner};
 pub use scheduler::{Clock, Handle, Launch, Scheduler, Sleep, SystemClock};

@@ -231,7 +231,7 @@ impl Planner {
                 continue;
             };
             let late = now.duration_since(tick.start);
-            let is_last = last[&tick.schedule] == tick.due && !entry.timing.next(tick.due).is_some_and(|next| entry.start(next.at) <= now);
+            let is_last = last[&tick.schedule] == tick.due && entry.timing.next(tick.due).is_none_or(|next| entry.start(next.at) > now);
             let starts = match entry.policy.catch_up {
                 CatchUp::Skip => late <= ON_TIME,
                 CatchUp::Latest => is_last,
@@ -256,8 +256,8 @@ impl Planner {
         self.seen.is_some_and(|seen| seen.duration_since(now) > PUT_BACK)
     }
 
-    /// The ticks that are due, to be written; `held` says what is paused or to be skipped. Each has to come back
-    /// with [`admit`](Self::admit) when it is pending and was new, with [`forget`](Self::forget) when it was not.
+    /// The ticks that are due, to be written; `held` says what is paused or to be skipped. Those that are pending
+    /// have to come back with [`admit`](Self::admit), unless the store had them already.
     pub fn due(&mut self, now: Timestamp, held: &[ScheduleState]) -> Vec<Tick> {
         if self.is_put_back(now) {
             self.put_back_to(now);
@@ -291,12 +291,6 @@ impl Planner {
         let is_busy = place.is_busy() || !place.waiting.is_empty();
         Judge { entry, now, held: Held::of(held, &entry.key), is_busy }.judge(moments, ticks);
         self.schedule(slot);
-    }
-
-    /// A tick that was written before: nothing is done about it.
-    #[expect(clippy::unused_self, reason = "what a planner is told is told to it")]
-    pub fn forget(&mut self, tick: &Tick) {
-        tracing::debug!(schedule = tick.schedule, due = %tick.due, "it has this tick already");
     }
 
     /// Takes a pending tick that was written; it waits for its turn.

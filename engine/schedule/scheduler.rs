@@ -208,11 +208,7 @@ impl Scheduler {
     }
 
     fn look(&mut self, now: Timestamp) -> Result<()> {
-        if self.unwritten.is_empty() && self.planner.is_due(now) {
-            let held = self.store.held_schedules()?;
-            self.unwritten = self.planner.due(now, &held);
-        }
-        self.write()?;
+        self.write_due(now)?;
         for decision in self.planner.decide(now) {
             match decision {
                 Decision::Start(tick) => self.start(tick),
@@ -223,18 +219,22 @@ impl Scheduler {
         self.settle()
     }
 
-    fn write(&mut self) -> Result<()> {
+    /// Writes the ticks that are due, before anything is done about them.
+    pub(super) fn write_due(&mut self, now: Timestamp) -> Result<()> {
+        if self.unwritten.is_empty() && self.planner.is_due(now) {
+            let held = self.store.held_schedules()?;
+            self.unwritten = self.planner.due(now, &held);
+        }
         if self.unwritten.is_empty() {
             return Ok(());
         }
         let new = self.store.keep_ticks(&self.unwritten)?;
         for (tick, is_new) in std::mem::take(&mut self.unwritten).into_iter().zip(new) {
-            if !is_new {
-                self.planner.forget(&tick);
-            } else if tick.outcome == TickOutcome::Pending {
-                self.planner.admit(tick);
-            } else {
-                self.launch.decided(&tick);
+            match tick.outcome {
+                // The clock was put back: what was due then had its tick already.
+                _ if !is_new => {}
+                TickOutcome::Pending => self.planner.admit(tick),
+                _ => self.launch.decided(&tick),
             }
         }
         Ok(())
@@ -289,13 +289,20 @@ impl Scheduler {
         false
     }
 
-    /// Waits until no launch is under way, and takes what they say.
-    pub async fn settled(&mut self) {
-        while self.launching > 0 {
+    /// Waits until no launch is under way, and takes what was said meanwhile.
+    #[cfg(test)]
+    pub(super) async fn settled(&mut self) {
+        while self.launching > 0 || !self.inbox.is_empty() {
             match self.inbox.recv().await {
                 Some(message) => drop(self.take(message)),
                 None => return,
             }
         }
+    }
+
+    /// Whether nothing is under way, and everything that happened was written.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.launching == 0 && self.inbox.is_empty() && self.unwritten.is_empty() && self.unsettled.is_empty()
     }
 }

@@ -135,6 +135,10 @@ fn check(header: &Header, places: &BTreeMap<String, Place>) -> Result<()> {
             return Err(Error { kind: Kind::Script, message, ..error }.at(at("lock")).code("RB1003"));
         }
     }
+    if let Some((key, what)) = header.schedule.as_ref().and_then(crate::model::Schedule::problem) {
+        let key = if key.is_empty() { "schedule".to_owned() } else { format!("schedule.{key}") };
+        return Err(Error::new(Kind::Script, format!("`{key}` in the header: {what}")).at(at(&key)).code("RB1003"));
+    }
     for (name, param) in &header.params {
         if let Err(error) = crate::script::params::check_declaration(name, param) {
             return Err(Error { kind: Kind::Script, ..error }.at(at(&format!("params.{name}"))).code("RB1005"));
@@ -177,6 +181,25 @@ mod tests {
                 1,
                 23,
             ),
+            (
+                "runbook(#{ schedule: \"60 * * * *\" });",
+                "`schedule` in the header: the minute `60` is out of range, expected 0 to 59",
+                1,
+                12,
+            ),
+            (
+                "runbook(#{ schedule: #{ cron: \"@daily\", overlap: \"kill\" } });",
+                "`schedule.overlap` in the header: unknown variant `kill`, expected one of `forbid`, `queue`, `replace`, `allow`",
+                1,
+                41,
+            ),
+            ("runbook(#{ schedule: #{ crn: \"@daily\" } });", "unknown key `crn` in the header", 1, 25),
+            (
+                "runbook(#{ schedule: #{ timezone: \"UTC\" } });",
+                "`schedule` in the header: expected one of `cron`, `every` and `at`",
+                1,
+                12,
+            ),
             ("let x = 1;", "there is no header", 1, 1),
             ("runbook(\"x\");", "the header takes one literal map", 1, 1),
             ("runbook(#{ params: #{ a: #{ typ: \"int\" } } });", "unknown key `typ` in the header", 1, 29),
@@ -185,6 +208,14 @@ mod tests {
             let at = error.at.clone().unwrap();
             assert_eq!((error.message.as_str(), at.line, at.column), (message, line, column), "{text}");
         }
+    }
+
+    #[test]
+    fn a_schedule_is_a_rule_or_a_map() {
+        let schedule = |text: &str| read_text(text).unwrap().0.schedule.unwrap();
+        assert_eq!(schedule("runbook(#{ schedule: \"0 3 * * *\" });").cron.unwrap().to_string(), "0 3 * * *");
+        let whole = schedule("runbook(#{ schedule: #{ every: \"5m\", catch_up: \"skip\", params: #{ keep: 3 } } });");
+        assert_eq!((whole.every.unwrap().to_string(), whole.params["keep"].clone()), ("5m".to_owned(), Value::from(3)));
     }
 
     #[test]

@@ -7,11 +7,12 @@ use serde_json::json;
 
 use crate::error::{Error, Kind};
 use crate::model::{
-    Approval, Channel, Check, Effect, Event, EventKind, Incident, IncidentState, Intent, Level, Message, Module, Outcome, Parcel,
-    ParcelState, Parent, Pinned, Plan, Record, Repair, RepairState, Run, RunId, RunState, StepState, Trigger,
+    Approval, Cause, Channel, Check, Effect, Event, EventKind, Incident, IncidentState, Intent, Level, Message, Module, Outcome, Parcel,
+    ParcelState, Parent, Pause, Pinned, Plan, Reason, Record, Repair, RepairState, Run, RunId, RunState, ScheduleState, StepState, Tick,
+    TickOutcome, Trigger,
 };
 use crate::store::audit::{Act, Action, AuditFilter, audited};
-use crate::store::{Changed, Filter, IncidentFilter, Memory, ProcessId, Settlement, Sqlite, Store, Which, find, find_incident, find_plan};
+use crate::store::{Changed, Filter, IncidentFilter, Memory, ProcessId, Settlement, Sqlite, Store, TickFilter, Which, find, find_incident, find_plan};
 
 pub(super) fn start() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
@@ -636,5 +637,114 @@ fn registers_keep_their_lines_in_order() {
         };
         assert_eq!((numbers(0), numbers(6)), (vec![3, 1], vec![1]));
         assert_eq!(store.records("cost", start()).unwrap()[0].details["euro"], 12);
+    });
+}
+
+fn tick(schedule: &str, minutes: i64, outcome: TickOutcome) -> Tick {
+    let due = start() + SignedDuration::from_mins(minutes);
+    Tick {
+        schedule: schedule.to_owned(),
+        due,
+        start: due,
+        decided: due,
+        marks: Vec::new(),
+        runbook: "backup".to_owned(),
+        system: "shop".to_owned(),
+        params: [("scope".to_owned(), json!("all"))].into(),
+        id: RunId::new(),
+        outcome,
+        through: None,
+    }
+}
+
+fn skipped(reason: Reason) -> TickOutcome {
+    TickOutcome::Skipped(Cause { reason, detail: "for the test".to_owned() })
+}
+
+#[test]
+fn a_schedule_has_one_tick_for_a_due_moment() {
+    with_each_store(|store| {
+        let (first, again) = (tick("shop/a", 0, TickOutcome::Pending), tick("shop/a", 0, skipped(Reason::Paused)));
+        let other = tick("shop/b", 0, TickOutcome::Pending);
+        assert_eq!(store.keep_ticks(&[first.clone(), again, other.clone()]).unwrap(), [true, false, true]);
+        assert_eq!(store.keep_ticks(std::slice::from_ref(&first)).unwrap(), [false]);
+        assert_eq!(store.pending_ticks().unwrap(), [first, other]);
+        assert!(store.keep_ticks(&[]).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_became_of_a_tick_is_said_once() {
+    with_each_store(|store| {
+        let (first, second) = (tick("shop/a", 0, TickOutcome::Pending), tick("shop/a", 5, TickOutcome::Pending));
+        store.keep_ticks(&[first.clone(), second.clone()]).unwrap();
+        let started = Tick { outcome: TickOutcome::Started { run: 7 }, ..first.clone() };
+        store.settle_ticks(std::slice::from_ref(&started)).unwrap();
+        assert_eq!(store.pending_ticks().unwrap(), [second.clone()]);
+        assert_eq!(store.settle_ticks(std::slice::from_ref(&started)).unwrap_err().kind, Kind::Conflict);
+        // All or none.
+        let late = Tick { outcome: skipped(Reason::Deadline), ..second.clone() };
+        let unknown = tick("shop/a", 9, skipped(Reason::Deadline));
+        assert_eq!(store.settle_ticks(&[late, unknown]).unwrap_err().kind, Kind::NotFound);
+        assert_eq!(store.ticks(&TickFilter::default()).unwrap(), [second, started]);
+    });
+}
+
+#[test]
+fn ticks_are_found_by_schedule_and_time() {
+    with_each_store(|store| {
+        let all: Vec<Tick> = (0..4).map(|n| tick(if n % 2 == 0 { "shop/a" } else { "shop/b" }, n, skipped(Reason::Window))).collect();
+        store.keep_ticks(&all).unwrap();
+        let found = |filter: TickFilter| store.ticks(&filter).unwrap().into_iter().map(|tick| tick.due).collect::<Vec<_>>();
+        let due = |n: usize| all[n].due;
+        assert_eq!(found(TickFilter { schedule: Some("shop/a".to_owned()), ..TickFilter::default() }), [due(2), due(0)]);
+        assert_eq!(found(TickFilter { since: Some(due(1)), before: Some(due(3)), ..TickFilter::default() }), [due(2), due(1)]);
+        assert_eq!(found(TickFilter { limit: 1, ..TickFilter::default() }), [due(3)]);
+    });
+}
+
+#[test]
+fn a_schedule_is_its_rule_its_last_tick_and_what_people_said() {
+    with_each_store(|store| {
+        store.keep_rules(&[("shop/a".to_owned(), "every 1m".to_owned(), start())]).unwrap();
+        let ticks = [tick("shop/a", 1, skipped(Reason::Window)), tick("shop/a", 2, skipped(Reason::Window))];
+        store.keep_ticks(&ticks).unwrap();
+        let pause = Pause { by: "jo".to_owned(), reason: "freeze".to_owned(), since: start(), until: None };
+        store.pause_schedule("shop/*", Some(&pause)).unwrap();
+        store.skip_ticks("shop/a", 2).unwrap();
+        let of_all = ScheduleState { schedule: "shop/*".to_owned(), paused: Some(pause), ..ScheduleState::default() };
+        let of_one = ScheduleState {
+            schedule: "shop/a".to_owned(),
+            rule: "every 1m".to_owned(),
+            since: Some(start()),
+            last: Some(ticks[1].due),
+            paused: None,
+            skip: 2,
+        };
+        assert_eq!(store.schedule_states().unwrap(), [of_all.clone(), of_one.clone()]);
+        assert_eq!(store.held_schedules().unwrap(), [of_all, of_one.clone()]);
+        // One that was skipped as asked uses a skip up, and only when it is new.
+        let asked = tick("shop/a", 3, skipped(Reason::Asked));
+        store.keep_ticks(std::slice::from_ref(&asked)).unwrap();
+        store.keep_ticks(std::slice::from_ref(&asked)).unwrap();
+        store.pause_schedule("shop/*", None).unwrap();
+        assert_eq!(store.held_schedules().unwrap(), [ScheduleState { skip: 1, last: Some(asked.due), ..of_one.clone() }]);
+        store.skip_ticks("shop/a", 0).unwrap();
+        store.keep_rules(&[("shop/a".to_owned(), "every 2m".to_owned(), asked.due)]).unwrap();
+        assert_eq!(store.held_schedules().unwrap(), []);
+        assert_eq!(store.schedule_states().unwrap()[1].rule, "every 2m");
+    });
+}
+
+#[test]
+fn old_ticks_go_but_not_the_last_and_none_that_waits() {
+    with_each_store(|store| {
+        let over = |schedule: &str, minutes: i64| tick(schedule, minutes, skipped(Reason::Window));
+        let waits = tick("shop/a", 1, TickOutcome::Pending);
+        store.keep_ticks(&[over("shop/a", 0), waits.clone(), over("shop/a", 2), over("shop/b", 0)]).unwrap();
+        assert_eq!(store.prune_ticks(start() + SignedDuration::from_hours(1)).unwrap(), 1);
+        let left: Vec<_> = store.ticks(&TickFilter::default()).unwrap().into_iter().map(|tick| (tick.schedule, tick.due)).collect();
+        let due = |minutes| start() + SignedDuration::from_mins(minutes);
+        assert_eq!(left, [("shop/a".to_owned(), due(2)), ("shop/a".to_owned(), waits.due), ("shop/b".to_owned(), due(0))]);
     });
 }

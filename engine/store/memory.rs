@@ -406,15 +406,11 @@ impl Ticks for Memory {
     }
 
     fn schedule_states(&self) -> Result<Vec<ScheduleState>> {
-        let inner = self.lock();
-        let last = |schedule: &str| inner.ticks.keys().filter(|(of, _)| of == schedule).map(|(_, due)| *due).max();
-        Ok(inner.schedules.values().map(|state| ScheduleState { last: last(&state.schedule), ..state.clone() }).collect())
+        Ok(self.lock().states(|_| true))
     }
 
     fn held_schedules(&self) -> Result<Vec<ScheduleState>> {
-        let mut states = self.schedule_states()?;
-        states.retain(|state| state.paused.is_some() || state.skip > 0);
-        Ok(states)
+        Ok(self.lock().states(|state| state.paused.is_some() || state.skip > 0))
     }
 
     fn keep_rules(&self, rules: &[(String, String, Timestamp)]) -> Result<()> {
@@ -449,6 +445,11 @@ impl Ticks for Memory {
 }
 
 impl Inner {
+    fn states(&self, wanted: impl Fn(&&ScheduleState) -> bool) -> Vec<ScheduleState> {
+        let last = |schedule: &str| self.ticks.keys().filter(|(of, _)| of == schedule).map(|(_, due)| *due).max();
+        self.schedules.values().filter(wanted).map(|state| ScheduleState { last: last(&state.schedule), ..state.clone() }).collect()
+    }
+
     fn schedule(&mut self, schedule: &str) -> &mut ScheduleState {
         let new = || ScheduleState { schedule: schedule.to_owned(), ..ScheduleState::default() };
         self.schedules.entry(schedule.to_owned()).or_insert_with(new)
