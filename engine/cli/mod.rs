@@ -40,6 +40,7 @@ mod resume;
 mod retry;
 mod rules;
 mod run;
+mod schedule;
 mod secret;
 mod serve;
 mod show;
@@ -145,6 +146,8 @@ enum Command {
     Check(check::Args),
     /// What a code in an error means, and how to mend it
     Explain(explain::Args),
+    /// When runbooks run by themselves, why one did not, and what to leave out
+    Schedule(schedule::Args),
     /// Make a project
     Init(init::Args),
     /// Make a runbook from a template
@@ -187,7 +190,11 @@ impl Command {
             Self::Cancel(_) => &[Action::Cancel],
             Self::Secret(args) => args.acts(),
             Self::State(args) => args.acts(),
+<<<<<<< HEAD
             Self::Incident(args) => args.acts(),
+=======
+            Self::Schedule(args) => args.acts(),
+>>>>>>> c306860 (schedule: list, next, explain, simulate, why, pause, resume and skip)
             Self::Approvals(_)
             | Self::List(_)
             | Self::Show(_)
@@ -286,6 +293,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args, &app),
         Command::Check(args) => check::run(args, &app),
         Command::Explain(args) => explain::run(args, &app),
+        Command::Schedule(args) => schedule::run(args, &app),
         Command::Init(args) => init::run(args, &app),
         Command::New(args) => new::run(args, &app),
         Command::Incident(args) => incident::run(args, &app),

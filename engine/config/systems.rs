@@ -94,11 +94,19 @@ impl<'e> Systems<'e> {
         Self { directory: directory.into(), environment }
     }
 
-    /// The names of all systems, sorted.
-    pub fn names(&self) -> Vec<String> {
+    /// The names of the systems that are files of the project, sorted.
+    pub fn own(&self) -> Vec<String> {
         let files = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let names = files.filter_map(|file| file.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned));
-        let mut names: Vec<String> = names.filter(|name| is_name(name)).chain(BUILTIN.iter().map(|(name, _)| (*name).to_owned())).collect();
+        let mut names: Vec<String> = names.filter(|name| is_name(name)).collect();
+        names.sort();
+        names
+    }
+
+    /// The names of all systems, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = self.own();
+        names.extend(BUILTIN.iter().map(|(name, _)| (*name).to_owned()));
         names.sort();
         names.dedup();
         names

@@ -19,19 +19,23 @@ use crate::error::{Error, Kind, Result};
 /// A rule of the calendar, checked: there is a moment it matches.
 #[derive(Debug, Clone)]
 pub struct Cron {
-    text: String,
-    fields: [Field; 6],
-    /// One calendar, or two of which either may match.
-    calendars: Vec<cron::Schedule>,
+    text: Box<str>,
+    /// The values of each field that match, a bit each.
+    bits: [u64; 6],
 }
 
+/// A rule made ready for looking: it is some hundred bytes, and made in microseconds.
+#[derive(Debug, Clone)]
+pub struct Calendar(
+    /// One, or two of which either may match.
+    Vec<cron::Schedule>,
+);
+
 /// One field: which values match, and how it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
-    /// The values that match, a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CronField<'c> {
     bits: u64,
-    /// As it was written.
-    text: String,
+    text: &'c str,
 }
 
 /// What a field is about, and the values it may have.
@@ -69,36 +73,58 @@ const NICKNAMES: [(&str, &str); 7] = [
 /// Four years from here have each date there is.
 const LEAP_YEAR: &str = "2024-01-01T00:00:00";
 
-impl Cron {
+impl Calendar {
     /// The first civil moment after this one that matches; none when the calendar of the `cron` crate
     /// ends first, in 2100.
     pub fn next(&self, after: DateTime) -> Option<DateTime> {
         let after = to_chrono(after)?;
-        let next = self.calendars.iter().filter_map(|calendar| calendar.after(&after).next()).min()?;
+        let next = self.0.iter().filter_map(|calendar| calendar.after(&after).next()).min()?;
         let moment = Timestamp::from_second(next.timestamp()).ok()?;
         Some(moment.to_zoned(TimeZone::UTC).datetime())
+    }
+}
+
+impl Cron {
+    /// Its calendar, to look for moments.
+    pub fn calendar(&self) -> Calendar {
+        calendar(&self.fields()).expect("it was made when the rule was read")
     }
 
     /// Whether it names its times of the day one by one, and so means moments of the day and no interval.
     pub fn is_fixed(&self) -> bool {
-        self.fields[..3].iter().all(|field| !field.text.contains(['*', '/', '-']))
+        self.fields()[..3].iter().all(|field| !field.text.contains(['*', '/', '-']))
     }
 
     /// Its fields, from seconds to the day of the week.
-    pub fn fields(&self) -> &[Field; 6] {
-        &self.fields
+    pub fn fields(&self) -> [CronField<'_>; 6] {
+        let parts = parts(rule_of(&self.text));
+        std::array::from_fn(|at| CronField { bits: self.bits[at], text: parts[at] })
     }
 }
 
-impl Field {
+/// What a nickname stands for; anything else stands for itself.
+fn rule_of(text: &str) -> &str {
+    NICKNAMES.iter().find(|(name, _)| *name == text).map_or(text, |(_, rule)| rule)
+}
+
+/// The words of a rule, with that of the seconds first.
+fn parts(rule: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = rule.split_whitespace().collect();
+    if parts.len() == 5 {
+        parts.insert(0, "0");
+    }
+    parts
+}
+
+impl<'c> CronField<'c> {
     /// Whether it leaves the value open, as `*` and `*/2` do.
     pub fn is_star(&self) -> bool {
         self.text.starts_with('*')
     }
 
     /// As it was written.
-    pub fn text(&self) -> &str {
-        &self.text
+    pub fn text(&self) -> &'c str {
+        self.text
     }
 
     /// The values that match, in order.
@@ -106,7 +132,7 @@ impl Field {
         (0..64).filter(|value| self.bits & (1 << value) != 0).collect()
     }
 
-    fn read(text: &str, column: &Column) -> Result<Self> {
+    fn read(text: &'c str, column: &Column) -> Result<Self> {
         let mut bits = 0;
         for item in text.split(',') {
             bits |= column.item(item)?;
@@ -115,7 +141,7 @@ impl Field {
         if column.last == 7 && bits & (1 << 7) != 0 {
             bits = bits & !(1 << 7) | 1;
         }
-        Ok(Self { bits, text: text.to_owned() })
+        Ok(Self { bits, text })
     }
 }
 
@@ -170,7 +196,7 @@ impl Column {
     }
 
     /// The field as the `cron` crate writes it.
-    fn translated(&self, field: &Field) -> String {
+    fn translated(&self, field: CronField<'_>) -> String {
         // It counts the days of the week from 1.
         let shift = u32::from(self.last == 7);
         let values = field.values();
@@ -197,44 +223,38 @@ impl FromStr for Cron {
     fn from_str(text: &str) -> Result<Self> {
         const HINT: &str = "`0 9 * * 1-5` is 9:00 on weekdays";
         let text = text.trim();
-        let rule = match NICKNAMES.iter().find(|(name, _)| *name == text) {
-            Some((_, rule)) => rule,
-            None if text == "@reboot" => {
-                return Err(Error::new(Kind::Invalid, "found `@reboot`, which is no moment of the calendar").hint(HINT));
-            }
-            None if text.starts_with('@') => {
-                let error = Error::new(Kind::Invalid, format!("found `{text}`"));
-                return Err(error.suggest(text, NICKNAMES.iter().map(|(name, _)| *name)));
-            }
-            None => text,
-        };
-        let mut parts: Vec<&str> = rule.split_whitespace().collect();
-        match parts.len() {
-            5 => parts.insert(0, "0"),
-            6 => {}
-            _ => return Err(Error::new(Kind::Invalid, format!("found `{text}`, expected 5 fields, or 6 with seconds")).hint(HINT)),
+        let rule = rule_of(text);
+        if rule == "@reboot" {
+            return Err(Error::new(Kind::Invalid, "found `@reboot`, which is no moment of the calendar").hint(HINT));
         }
-        let read = |at: usize| Field::read(parts[at], &COLUMNS[at]);
+        if rule.starts_with('@') {
+            let error = Error::new(Kind::Invalid, format!("found `{text}`"));
+            return Err(error.suggest(text, NICKNAMES.iter().map(|(name, _)| *name)));
+        }
+        let parts = parts(rule);
+        if parts.len() != COLUMNS.len() {
+            return Err(Error::new(Kind::Invalid, format!("found `{text}`, expected 5 fields, or 6 with seconds")).hint(HINT));
+        }
+        let read = |at: usize| CronField::read(parts[at], &COLUMNS[at]);
         let fields = [read(0)?, read(1)?, read(2)?, read(3)?, read(4)?, read(5)?];
-        let cron = Self { text: text.to_owned(), calendars: calendars(&fields)?, fields };
         let start: DateTime = LEAP_YEAR.parse().expect("it is a moment");
-        if cron.next(start).is_none() {
-            let (days, months) = (&cron.fields[3].text, &cron.fields[4].text);
+        if calendar(&fields)?.next(start).is_none() {
+            let (days, months) = (fields[3].text, fields[4].text);
             return Err(Error::new(Kind::Invalid, format!("the day of the month `{days}` is in no month `{months}`")));
         }
-        Ok(cron)
+        Ok(Self { text: text.into(), bits: fields.map(|field| field.bits) })
     }
 }
 
 /// The fields as the `cron` crate reads them.
-fn calendars(fields: &[Field; 6]) -> Result<Vec<cron::Schedule>> {
-    let parts: Vec<String> = fields.iter().zip(&COLUMNS).map(|(field, column)| column.translated(field)).collect();
+fn calendar(fields: &[CronField<'_>; 6]) -> Result<Calendar> {
+    let parts: Vec<String> = fields.iter().zip(&COLUMNS).map(|(field, column)| column.translated(*field)).collect();
     let with = |day: &str, weekday: &str| {
         let text = format!("{} {} {} {day} {} {weekday}", parts[0], parts[1], parts[2], parts[4]);
         cron::Schedule::from_str(&text).map_err(|error| Error::because(Kind::Bug, format_args!("`{text}`"), &error))
     };
     let either = !fields[3].is_star() && !fields[5].is_star();
-    if either { Ok(vec![with(&parts[3], "*")?, with("*", &parts[5])?]) } else { Ok(vec![with(&parts[3], &parts[5])?]) }
+    Ok(Calendar(if either { vec![with(&parts[3], "*")?, with("*", &parts[5])?] } else { vec![with(&parts[3], &parts[5])?] }))
 }
 
 impl PartialEq for Cron {

@@ -20,7 +20,7 @@ pub mod system;
 mod tick;
 
 pub use check::{Check, Level, Limit};
-pub use cron::{Cron, Field as CronField};
+pub use cron::{Calendar, Cron, CronField};
 pub use diagnostic::{Diagnostic, Verdict};
 pub use duration::Span;
 pub use effect::Effect;

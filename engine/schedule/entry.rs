@@ -26,8 +26,6 @@ pub struct Entry {
     pub params: BTreeMap<String, Value>,
     /// When it is due.
     pub timing: Timing,
-    /// The same in words: another rule is another schedule, with nothing to catch up with.
-    pub rule: String,
     /// What is done when it is due.
     pub policy: Policy,
 }
@@ -105,7 +103,7 @@ impl Entry {
             let field = if field.is_empty() { String::new() } else { format!("`{field}`: ") };
             return Err(wrong(format!("{field}{what}")));
         }
-        let (timing, rule) = timing(schedule, &zone, zone_name).ok_or_else(|| wrong("it has no moment".to_owned()))?;
+        let timing = timing(schedule, &zone).ok_or_else(|| wrong("it has no moment".to_owned()))?;
         let days_off = schedule.calendars.iter().map(|name| {
             let dates = system.calendars.get(name).ok_or_else(|| wrong(format!("there is no calendar `{name}`")))?;
             Ok((name.clone(), dates.clone()))
@@ -126,7 +124,16 @@ impl Entry {
             group,
         };
         let runbook = schedule.runbook.clone().unwrap_or_else(|| name.to_owned());
-        Ok(Self { key, runbook, system: system.name.clone(), params: schedule.params.clone(), timing, rule, policy })
+        Ok(Self { key, runbook, system: system.name.clone(), params: schedule.params.clone(), timing, policy })
+    }
+
+    /// The rule it is due by, with its zone. Another rule is another schedule, with nothing to catch up with.
+    pub fn rule(&self) -> String {
+        match &self.timing {
+            Timing::Cron(cron, zone) => format!("{cron} {}", zone.iana_name().unwrap_or_default()).trim_end().to_owned(),
+            Timing::Every(every) => format!("every {}", Span(every.unsigned_abs()).exact()),
+            Timing::At(at) => format!("at {at}"),
+        }
     }
 
     /// When it is to start, being due then.
@@ -156,15 +163,14 @@ fn zone(name: &str) -> Option<TimeZone> {
     if name.is_empty() { Some(TimeZone::system()) } else { TimeZone::get(name).ok() }
 }
 
-fn timing(schedule: &Schedule, zone: &TimeZone, zone_name: &str) -> Option<(Timing, String)> {
+fn timing(schedule: &Schedule, zone: &TimeZone) -> Option<Timing> {
     if let Some(cron) = &schedule.cron {
-        return Some((Timing::Cron(Arc::new(cron.clone()), zone.clone()), format!("{cron} {zone_name}").trim_end().to_owned()));
+        return Some(Timing::Cron(Arc::new(cron.clone()), zone.clone()));
     }
     if let Some(every) = schedule.every {
-        return Some((Timing::Every(length(every)), format!("every {}", every.exact())));
+        return Some(Timing::Every(length(every)));
     }
-    let at = schedule.at?.instant(zone)?;
-    Some((Timing::At(at), format!("at {at}")))
+    schedule.at?.instant(zone).map(Timing::At)
 }
 
 fn length(span: Span) -> SignedDuration {

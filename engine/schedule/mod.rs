@@ -9,6 +9,7 @@ mod entry;
 mod planner;
 mod scheduler;
 mod timing;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -17,3 +18,4 @@ pub use entry::{Entry, Group, Policy, entries_of, entry_of_header, key};
 pub use planner::{Decision, Planner};
 pub use scheduler::{Clock, Handle, Launch, Scheduler, Sleep, SystemClock};
 pub use timing::{Due, Timing};
+pub use words::Change;

@@ -142,12 +142,12 @@ impl Planner {
         self.set_groups(&entries);
         let mut rules = Vec::new();
         for entry in entries {
-            let state = states.get(entry.key.as_str()).filter(|state| state.rule == entry.rule && state.since.is_some());
+            let state = states.get(entry.key.as_str()).filter(|state| state.since.is_some() && state.rule == entry.rule());
             let cursor = match state {
                 // A last moment after now is from before the clock was put back.
                 Some(state) => state.since.max(state.last).unwrap_or(now).min(now),
                 None => {
-                    rules.push((entry.key.clone(), entry.rule.clone(), now));
+                    rules.push((entry.key.clone(), entry.rule(), now));
                     now
                 }
             };
@@ -174,7 +174,7 @@ impl Planner {
                 self.slots.len() - 1
             }
         };
-        let known = self.slots[slot].entry.as_ref().is_some_and(|known| known.rule == entry.rule);
+        let known = self.slots[slot].entry.as_ref().is_some_and(|known| known.rule() == entry.rule());
         if !self.slots[slot].is_busy() {
             self.slots[slot].group = entry.policy.group.as_ref().map(|group| group.name.clone());
         }
@@ -473,6 +473,7 @@ struct Moments {
 fn moments(entry: &Entry, first: Due, now: Timestamp) -> (Moments, Option<Due>) {
     let mut found = Moments::default();
     let (mut from, mut counted) = (first.at, 0);
+    let mut after = entry.timing.after(first.at);
     let mut next = Some(first);
     while let Some(due) = next.filter(|due| entry.start(due.at) <= now) {
         if found.each.len() == MOST_ROWS {
@@ -480,17 +481,16 @@ fn moments(entry: &Entry, first: Due, now: Timestamp) -> (Moments, Option<Due>) 
         }
         found.each.push_back(due);
         counted += 1;
-        let mut after = due.at;
         if counted == MOST_COUNTED {
             // As far apart as they were so far, the last rows are within this of now.
             let rest = due.at.duration_since(from) / (MOST_COUNTED as i32) * (2 * MOST_ROWS as i32);
             if let Some(target) = now.checked_sub(rest).ok().filter(|target| *target > due.at) {
                 found.fold_all(target);
-                after = target;
+                after = entry.timing.after(target);
             }
-            (from, counted) = (after, 0);
+            (from, counted) = (due.at, 0);
         }
-        next = entry.timing.next(after);
+        next = after.next();
     }
     (found, next)
 }

@@ -244,7 +244,15 @@ impl Scheduler {
         if self.unsettled.is_empty() {
             return Ok(());
         }
-        self.store.settle_ticks(&self.unsettled)?;
+        let done = self.store.settle_ticks(&self.unsettled);
+        if let Err(error) = done {
+            if !matches!(error.kind, Kind::Conflict | Kind::NotFound) {
+                return Err(error);
+            }
+            // Someone else wrote one of them; the others are written nevertheless.
+            tracing::error!(%error, "a tick was decided about elsewhere");
+            self.unsettled.retain(|tick| self.store.settle_ticks(std::slice::from_ref(tick)).is_ok());
+        }
         for tick in std::mem::take(&mut self.unsettled) {
             self.launch.decided(&tick);
         }

@@ -10,7 +10,7 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::Cron;
+use crate::model::{Calendar, Cron};
 
 /// When a schedule is due.
 #[derive(Debug, Clone)]
@@ -41,25 +41,50 @@ impl Due {
 impl Timing {
     /// The first due moment after this one; none when there is none any more.
     pub fn next(&self, after: Timestamp) -> Option<Due> {
-        match self {
-            Self::Cron(cron, zone) if cron.is_fixed() => fixed(cron, zone, after),
-            Self::Cron(cron, zone) => interval(cron, zone, after),
-            Self::Every(every) => multiple(*every, after).map(Due::plain),
-            Self::At(at) => (*at > after).then(|| Due::plain(*at)),
-        }
+        self.after(after).next()
     }
 
     /// The due moments after this one.
-    pub fn after(&self, after: Timestamp) -> impl Iterator<Item = Due> + '_ {
-        std::iter::successors(self.next(after), |due| self.next(due.at))
+    pub fn after(&self, after: Timestamp) -> After<'_> {
+        let calendar = match self {
+            Self::Cron(cron, _) => Some((cron.calendar(), cron.is_fixed())),
+            Self::Every(_) | Self::At(_) => None,
+        };
+        After { timing: self, calendar, after }
+    }
+}
+
+/// The due moments after one, in order.
+#[derive(Debug, Clone)]
+pub struct After<'t> {
+    timing: &'t Timing,
+    /// Whether its times are fixed.
+    calendar: Option<(Calendar, bool)>,
+    after: Timestamp,
+}
+
+impl Iterator for After<'_> {
+    type Item = Due;
+
+    fn next(&mut self) -> Option<Due> {
+        let after = self.after;
+        let due = match (self.timing, &self.calendar) {
+            (Timing::Cron(_, zone), Some((calendar, true))) => fixed(calendar, zone, after),
+            (Timing::Cron(_, zone), Some((calendar, false))) => interval(calendar, zone, after),
+            (Timing::Every(every), _) => multiple(*every, after).map(Due::plain),
+            (Timing::At(at), _) => (*at > after).then(|| Due::plain(*at)),
+            (Timing::Cron(..), None) => None,
+        }?;
+        self.after = due.at;
+        Some(due)
     }
 }
 
 /// Each civil moment that matches, as the one instant it stands for.
-fn fixed(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Due> {
+fn fixed(calendar: &Calendar, zone: &TimeZone, after: Timestamp) -> Option<Due> {
     let mut civil = zone.to_datetime(after);
     loop {
-        civil = cron.next(civil)?;
+        civil = calendar.next(civil)?;
         let due = instant(civil, zone)?;
         // In the second pass of a fold, what is next on the clocks was in the first one already.
         if due.at > after {
@@ -83,12 +108,12 @@ fn instant(civil: DateTime, zone: &TimeZone) -> Option<Due> {
 }
 
 /// Each instant at which the clocks show a moment that matches: the stretches between clock changes, one after the other.
-fn interval(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<Due> {
+fn interval(calendar: &Calendar, zone: &TimeZone, after: Timestamp) -> Option<Due> {
     let mut offset = zone.to_offset(after);
     let mut civil = offset.to_datetime(after);
     let mut changes = zone.following(after);
     loop {
-        let next = cron.next(civil).and_then(|civil| offset.to_timestamp(civil).ok());
+        let next = calendar.next(civil).and_then(|civil| offset.to_timestamp(civil).ok());
         let Some(change) = changes.next() else { return next.map(Due::plain) };
         if let Some(at) = next.filter(|at| *at < change.timestamp()) {
             return Some(Due::plain(at));

@@ -39,6 +39,12 @@ pub enum Action {
     RotateKey,
     /// What a header asks for was pinned.
     Pin,
+    /// A schedule was paused.
+    PauseSchedule,
+    /// A schedule was let go on.
+    ResumeSchedule,
+    /// Moments of a schedule are to be skipped.
+    SkipSchedule,
     /// Old records were removed.
     Prune,
     /// Something was not done, since whoever wanted it may not.
@@ -53,7 +59,7 @@ pub enum Action {
 
 impl Action {
     /// Each of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Run,
         Self::Resume,
         Self::Decide,
@@ -65,6 +71,9 @@ impl Action {
         Self::RemoveSecret,
         Self::RotateKey,
         Self::Pin,
+        Self::PauseSchedule,
+        Self::ResumeSchedule,
+        Self::SkipSchedule,
         Self::Prune,
         Self::Refuse,
         Self::Restore,
@@ -86,6 +95,9 @@ impl Action {
             Self::RemoveSecret => "remove-secret",
             Self::RotateKey => "rotate-key",
             Self::Pin => "pin",
+            Self::PauseSchedule => "pause-schedule",
+            Self::ResumeSchedule => "resume-schedule",
+            Self::SkipSchedule => "skip-schedule",
             Self::Prune => "prune",
             Self::Refuse => "refuse",
             Self::Restore => "restore",

@@ -14,5 +14,6 @@ mod log;
 mod new;
 mod rules;
 mod run;
+mod schedule;
 mod secret;
 mod show;

@@ -80,7 +80,7 @@ fn every_act_is_in_the_audit_log_before_and_after() {
 #[test]
 fn everything_that_can_be_done_is_in_the_audit_log() {
     let text = format!("{STEPS} if params::hold {{ wait(\"1h\"); }}")
-        .replace("\"t\"", "\"t\", params: #{ hold: #{ type: \"bool\", def: false } }");
+        .replace("\"t\"", "\"t\", schedule: \"@daily\", params: #{ hold: #{ type: \"bool\", def: false } }");
     let plain = |arguments: &[&str]| arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<String>>();
     let mut done = Project::new().runbook("test", &text).command(["run", "test", "--crash-after", "step-started:one"]).exits(-9);
     let held = done.project.start(&["run", "test", "-p", "hold=true"]);
@@ -100,7 +100,13 @@ fn everything_that_can_be_done_is_in_the_audit_log() {
         plain(&["secret", "set", "db"]),
         plain(&["secret", "rotate-key"]),
         plain(&["secret", "rm", "db"]),
+<<<<<<< HEAD
         plain(&["incident", "open", "x", "--severity", "sev3"]),
+=======
+        plain(&["schedule", "pause", "test"]),
+        plain(&["schedule", "resume", "--all"]),
+        plain(&["schedule", "skip", "test"]),
+>>>>>>> c306860 (schedule: list, next, explain, simulate, why, pause, resume and skip)
         plain(&["state", "prune"]),
         plain(&["state", "backup", "copy"]),
         plain(&["state", "restore", "copy", "--yes"]),

@@ -134,13 +134,16 @@ impl Sqlite {
         prune::prunable(&self.lock(), retention)
     }
 
-    /// Removes old runs and old rows of the audit log, and writes `after`, the row that says so.
+    /// Removes old runs, old ticks and old rows of the audit log, and writes `after`, the row that says so.
     ///
     /// # Errors
     ///
     /// `store`; nothing was removed then.
     pub fn prune(&self, retention: &Retention, after: &Entry) -> Result<Removed> {
-        self.write(|transaction| prune::prune(transaction, retention, after))
+        self.write(|transaction| {
+            ticks::forget(transaction, retention.before)?;
+            prune::prune(transaction, retention, after)
+        })
     }
 
     /// Gives the space of what was removed back to the disk.

@@ -89,11 +89,16 @@ impl Ticks for Sqlite {
     }
 
     fn prune_ticks(&self, before: Timestamp) -> Result<u64> {
-        let sql = "DELETE FROM ticks WHERE due < ?1 AND outcome <> 'pending'
-                   AND due < (SELECT max(due) FROM ticks AS other WHERE other.schedule = ticks.schedule)";
-        let removed = self.write(|transaction| transaction.execute(sql, [nanos(before)]).map_err(|error| failed(&error)))?;
-        Ok(removed as u64)
+        self.write(|transaction| forget(transaction, before))
     }
+}
+
+/// Forgets what was due before this, but for what is pending and the last tick of each schedule.
+pub(super) fn forget(transaction: &Transaction<'_>, before: Timestamp) -> Result<u64> {
+    let sql = "DELETE FROM ticks WHERE due < ?1 AND outcome <> 'pending'
+               AND due < (SELECT max(due) FROM ticks AS other WHERE other.schedule = ticks.schedule)";
+    let removed = transaction.execute(sql, [nanos(before)]).map_err(|error| failed(&error))?;
+    Ok(removed as u64)
 }
 
 fn keep(transaction: &Transaction<'_>, tick: &Tick) -> Result<bool> {
