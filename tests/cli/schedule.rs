@@ -18,7 +18,7 @@ enabled = false
 
 fn project() -> Project {
     Project::new()
-        .file("systems/shop.toml", SHOP)
+        .file("runbooks/systems/shop.toml", SHOP)
         .runbook("backup", "runbook(#{ title: \"b\" });")
         .runbook("tidy", "runbook(#{ title: \"t\", schedule: #{ cron: \"0 4 * * SUN\", timezone: \"UTC\" } });")
 }
@@ -43,7 +43,7 @@ fn schedules_of_systems_and_headers_are_listed() {
 
 #[test]
 fn a_schedule_that_is_wrong_is_told_and_silences_no_other() {
-    let project = project().file("systems/broken.toml", "[schedules.a]\ncron = \"60 * * * *\"\n");
+    let project = project().file("runbooks/systems/broken.toml", "[schedules.a]\ncron = \"60 * * * *\"\n");
     let done = project.command(["schedule", "list", "--json"]).succeeds();
     assert_eq!(column(&done, "schedule").len(), 4);
     let done = done.talks("broken.toml:2:8: `schedules.a.cron`: the minute `60` is out of range, expected 0 to 59");
