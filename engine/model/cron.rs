@@ -17,12 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::error::{Error, Kind, Result};
 
 /// A rule of the calendar, checked: there is a moment it matches.
-#[derive(Debug, Clone)]
-pub struct Cron {
-    text: Box<str>,
-    /// The values of each field that match, a bit each.
-    bits: [u64; 6],
-}
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cron(Box<str>);
 
 /// A rule made ready for looking: it is some hundred bytes, and made in microseconds.
 #[derive(Debug, Clone)]
@@ -70,6 +66,8 @@ const NICKNAMES: [(&str, &str); 7] = [
     ("@annually", "0 0 1 1 *"),
 ];
 
+const HINT: &str = "`0 9 * * 1-5` is 9:00 on weekdays";
+
 /// Four years from here have each date there is.
 const LEAP_YEAR: &str = "2024-01-01T00:00:00";
 
@@ -87,7 +85,7 @@ impl Calendar {
 impl Cron {
     /// Its calendar, to look for moments.
     pub fn calendar(&self) -> Calendar {
-        calendar(&self.fields()).expect("it was made when the rule was read")
+        calendar(&self.fields()).expect("it was made once when the rule was read")
     }
 
     /// Whether it names its times of the day one by one, and so means moments of the day and no interval.
@@ -97,8 +95,7 @@ impl Cron {
 
     /// Its fields, from seconds to the day of the week.
     pub fn fields(&self) -> [CronField<'_>; 6] {
-        let parts = parts(rule_of(&self.text));
-        std::array::from_fn(|at| CronField { bits: self.bits[at], text: parts[at] })
+        fields(rule_of(&self.0)).expect("they were read once when the rule was")
     }
 }
 
@@ -107,13 +104,17 @@ fn rule_of(text: &str) -> &str {
     NICKNAMES.iter().find(|(name, _)| *name == text).map_or(text, |(_, rule)| rule)
 }
 
-/// The words of a rule, with that of the seconds first.
-fn parts(rule: &str) -> Vec<&str> {
+/// The fields of a rule, that of the seconds first.
+fn fields(rule: &str) -> Result<[CronField<'_>; 6]> {
     let mut parts: Vec<&str> = rule.split_whitespace().collect();
-    if parts.len() == 5 {
+    if parts.len() == COLUMNS.len() - 1 {
         parts.insert(0, "0");
     }
-    parts
+    if parts.len() != COLUMNS.len() {
+        return Err(Error::new(Kind::Invalid, format!("found `{rule}`, expected 5 fields, or 6 with seconds")).hint(HINT));
+    }
+    let read = |at: usize| CronField::read(parts[at], &COLUMNS[at]);
+    Ok([read(0)?, read(1)?, read(2)?, read(3)?, read(4)?, read(5)?])
 }
 
 impl<'c> CronField<'c> {
@@ -221,7 +222,6 @@ impl FromStr for Cron {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        const HINT: &str = "`0 9 * * 1-5` is 9:00 on weekdays";
         let text = text.trim();
         let rule = rule_of(text);
         if rule == "@reboot" {
@@ -231,18 +231,13 @@ impl FromStr for Cron {
             let error = Error::new(Kind::Invalid, format!("found `{text}`"));
             return Err(error.suggest(text, NICKNAMES.iter().map(|(name, _)| *name)));
         }
-        let parts = parts(rule);
-        if parts.len() != COLUMNS.len() {
-            return Err(Error::new(Kind::Invalid, format!("found `{text}`, expected 5 fields, or 6 with seconds")).hint(HINT));
-        }
-        let read = |at: usize| CronField::read(parts[at], &COLUMNS[at]);
-        let fields = [read(0)?, read(1)?, read(2)?, read(3)?, read(4)?, read(5)?];
+        let fields = fields(rule)?;
         let start: DateTime = LEAP_YEAR.parse().expect("it is a moment");
         if calendar(&fields)?.next(start).is_none() {
             let (days, months) = (fields[3].text, fields[4].text);
             return Err(Error::new(Kind::Invalid, format!("the day of the month `{days}` is in no month `{months}`")));
         }
-        Ok(Self { text: text.into(), bits: fields.map(|field| field.bits) })
+        Ok(Self(text.into()))
     }
 }
 
@@ -257,23 +252,15 @@ fn calendar(fields: &[CronField<'_>; 6]) -> Result<Calendar> {
     Ok(Calendar(if either { vec![with(&parts[3], "*")?, with("*", &parts[5])?] } else { vec![with(&parts[3], &parts[5])?] }))
 }
 
-impl PartialEq for Cron {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for Cron {}
-
 impl fmt::Display for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 
 impl Serialize for Cron {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -1,7 +1,6 @@
 //! A schedule made ready: names looked up, zones opened.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -136,6 +135,11 @@ impl Entry {
         }
     }
 
+    /// Whether people mean it by this name: `SYSTEM/NAME`, or the name alone.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.key == name || self.key.strip_prefix(&self.system).and_then(|rest| rest.strip_prefix('/')) == Some(name)
+    }
+
     /// When it is to start, being due then.
     pub fn start(&self, due: Timestamp) -> Timestamp {
         due.checked_add(self.policy.delay).unwrap_or(due)
@@ -165,7 +169,7 @@ fn zone(name: &str) -> Option<TimeZone> {
 
 fn timing(schedule: &Schedule, zone: &TimeZone) -> Option<Timing> {
     if let Some(cron) = &schedule.cron {
-        return Some(Timing::Cron(Arc::new(cron.clone()), zone.clone()));
+        return Some(Timing::Cron(cron.clone(), zone.clone()));
     }
     if let Some(every) = schedule.every {
         return Some(Timing::Every(length(every)));

@@ -4,8 +4,6 @@
 //! first instant after that; when they are put back and show it twice, it is the first time. An interval means
 //! real time: it has a moment whenever the clocks show one, skips what they skip and repeats what they repeat.
 
-use std::sync::Arc;
-
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +14,7 @@ use crate::model::{Calendar, Cron};
 #[derive(Debug, Clone)]
 pub enum Timing {
     /// At moments of the calendar.
-    Cron(Arc<Cron>, TimeZone),
+    Cron(Cron, TimeZone),
     /// Again after so much time, counted from 1970.
     Every(SignedDuration),
     /// Once.

@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn both_clock_changes_say_what_they_do() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        let timing = |rule: &str| Timing::Cron(std::sync::Arc::new(rule.parse().unwrap()), zone.clone());
+        let timing = |rule: &str| Timing::Cron(rule.parse().unwrap(), zone.clone());
         let from = "2026-01-01T00:00:00Z".parse().unwrap();
         let around = |rule: &str| timing(rule).around_changes(&zone, from, 2);
         let daily = around("30 2 * * *");

@@ -18,7 +18,7 @@ use crate::cli::terminal::{WARN, styled};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Cron, Schedule, ScheduleState, Span, System};
-use crate::schedule::{Entry, key};
+use crate::schedule::Entry;
 use crate::store::{Ticks, audit};
 
 #[derive(Debug, clap::Args)]
@@ -152,12 +152,11 @@ impl Schedules {
 
     /// The schedule of this name: `SYSTEM/NAME`, or the name alone where one system has it.
     fn find(&self, name: &str) -> Result<&Known> {
-        let alike: Vec<&Known> =
-            self.known.iter().filter(|known| known.entry.key == name || key(&known.entry.system, name) == known.entry.key).collect();
+        let alike: Vec<&Known> = self.known.iter().filter(|known| known.entry.is_called(name)).collect();
         match alike.as_slice() {
             [one] => Ok(*one),
             [] => {
-                let names: Vec<&str> = self.known.iter().map(|known| known.entry.key.as_str()).collect();
+                let names = self.known.iter().filter_map(|known| known.entry.key.split('/').nth(1));
                 let error = Error::new(Kind::Usage, format!("there is no schedule `{name}`"));
                 Err(error.suggest_or(name, names, || "`runbook schedule list` lists them"))
             }

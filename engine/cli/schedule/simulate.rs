@@ -12,6 +12,7 @@ use crate::cli::history::now;
 use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
+use crate::model::Mark;
 use crate::schedule::{Entry, Timing};
 use crate::words;
 
@@ -100,7 +101,7 @@ pub(crate) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         .changes
         .iter()
         .map(|change| {
-            let what = if change.moved { "at the first instant after it, as its time does not exist" } else { "" };
+            let what = if change.moved { Mark::DstGap.name() } else { "" };
             vec![format!("  {}", change.local), change.schedule.clone(), words::count(change.ticks, "tick"), what.to_owned()]
         })
         .collect();

@@ -44,8 +44,7 @@ pub(crate) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let schedules = Schedules::read(app, args.system.as_deref())?;
     let (_, store) = app.store()?;
     let states = states(&store)?;
-    let is_meant =
-        |entry: &Entry| entry.runbook == args.name || entry.key == args.name || entry.key == super::key(&entry.system, &args.name);
+    let is_meant = |entry: &Entry| entry.runbook == args.name || entry.is_called(&args.name);
     let meant: Vec<_> = schedules.known.iter().filter(|known| is_meant(&known.entry)).collect();
     if meant.is_empty() {
         schedules.warn(app);

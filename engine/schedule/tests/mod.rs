@@ -7,8 +7,6 @@ mod policy;
 mod scale;
 mod timing;
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -20,7 +18,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn cron(rule: &str, zone: &str) -> Timing {
-    Timing::Cron(Arc::new(rule.parse().unwrap()), TimeZone::get(zone).unwrap())
+    Timing::Cron(rule.parse().unwrap(), TimeZone::get(zone).unwrap())
 }
 
 /// A schedule `shop/NAME`, as a system file has it.

@@ -99,7 +99,7 @@ fn the_moments_are_those_of_croner() {
         let (zone, start) = (dice.one_of(&ZONES), at(dice.one_of(&starts)));
         let zone = TimeZone::get(zone).unwrap();
         let mut theirs = start.to_zoned(zone.clone());
-        let timing = Timing::Cron(ours.into(), zone.clone());
+        let timing = Timing::Cron(ours, zone.clone());
         for due in timing.after(start).take(20) {
             // It gives up on rules that match once in many years.
             let Ok(next) = oracle.find_next_occurrence(&theirs, false) else { break };
