@@ -190,11 +190,8 @@ impl Command {
             Self::Cancel(_) => &[Action::Cancel],
             Self::Secret(args) => args.acts(),
             Self::State(args) => args.acts(),
-<<<<<<< HEAD
             Self::Incident(args) => args.acts(),
-=======
             Self::Schedule(args) => args.acts(),
->>>>>>> c306860 (schedule: list, next, explain, simulate, why, pause, resume and skip)
             Self::Approvals(_)
             | Self::List(_)
             | Self::Show(_)

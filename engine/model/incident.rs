@@ -71,7 +71,7 @@ pub struct Incident {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// What happened, the oldest first.
-    pub timeline: Vec<Moment>,
+    pub timeline: Vec<Milestone>,
     /// What was learnt of it.
     #[serde(default)]
     pub findings: Findings,
@@ -159,7 +159,7 @@ pub struct Stamp {
 
 /// A moment of a timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moment {
+pub struct Milestone {
     /// When.
     pub at: Timestamp,
     /// What sort of moment it is: `opened`, `acknowledged`, `repair`, `note`.
@@ -266,7 +266,7 @@ impl Incident {
     }
 
     /// Adds to the timeline, which keeps its beginning and its newest moments.
-    pub fn note(&mut self, moment: Moment) {
+    pub fn note(&mut self, moment: Milestone) {
         const MOST: usize = 200;
         const FIRST: usize = 20;
         self.timeline.push(moment);

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::system::Severity as Scale;
-use crate::model::{Deadline, Incident, IncidentState, Labels, Moment, Severity, Source, Span, Stamp, System};
+use crate::model::{Deadline, Incident, IncidentState, Labels, Milestone, Severity, Source, Span, Stamp, System};
 
 /// All has to be well for so long before people hear that it is over.
 pub const SETTLE: SignedDuration = SignedDuration::from_secs(60);
@@ -49,7 +49,7 @@ pub enum Happened {
         note: String,
     },
     /// Something is to be remembered: a repair, a remark.
-    Noted(Moment),
+    Noted(Milestone),
     /// It goes to the next person, whatever the clocks say.
     Handed {
         /// Why.
@@ -197,8 +197,8 @@ pub fn step(before: Option<&Incident>, happened: &Happened, clocks: Clocks<'_>, 
     (!is_same).then_some((incident, news))
 }
 
-fn moment(at: Timestamp, what: &str, by: &str, text: &str) -> Moment {
-    Moment { at, what: what.to_owned(), by: by.to_owned(), text: text.to_owned(), run: None }
+fn moment(at: Timestamp, what: &str, by: &str, text: &str) -> Milestone {
+    Milestone { at, what: what.to_owned(), by: by.to_owned(), text: text.to_owned(), run: None }
 }
 
 fn is_recent(old: &Incident, now: Timestamp) -> bool {

@@ -20,7 +20,7 @@ use super::rule::{Answer, Sources, judge};
 use super::sampler::{Rounds, send};
 use crate::error::Result;
 use crate::model::system::{Remediation, Rule, System};
-use crate::model::{Incident, Labels, Moment, Repair, RepairState, Severity, Source};
+use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Severity, Source};
 use crate::store::{Filter, IncidentFilter, Samples, Store, Which};
 
 /// Repairs that are older than this decide nothing any more.
@@ -288,7 +288,7 @@ impl Watch {
     }
 
     fn note(&self, repair: &Repair, text: &str, now: Timestamp) -> Result<()> {
-        let moment = Moment { at: now, what: "repair".to_owned(), by: repair.policy.clone(), text: text.to_owned(), run: repair.run };
+        let moment = Milestone { at: now, what: "repair".to_owned(), by: repair.policy.clone(), text: text.to_owned(), run: repair.run };
         self.duty().happened(Which::Number(repair.incident), &Happened::Noted(moment), now).map(drop)
     }
 }

@@ -12,7 +12,9 @@ use crate::model::{
     TickOutcome, Trigger,
 };
 use crate::store::audit::{Act, Action, AuditFilter, audited};
-use crate::store::{Changed, Filter, IncidentFilter, Memory, ProcessId, Settlement, Sqlite, Store, TickFilter, Which, find, find_incident, find_plan};
+use crate::store::{
+    Changed, Filter, IncidentFilter, Memory, ProcessId, Settlement, Sqlite, Store, TickFilter, Which, find, find_incident, find_plan,
+};
 
 pub(super) fn start() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()

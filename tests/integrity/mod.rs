@@ -100,13 +100,10 @@ fn everything_that_can_be_done_is_in_the_audit_log() {
         plain(&["secret", "set", "db"]),
         plain(&["secret", "rotate-key"]),
         plain(&["secret", "rm", "db"]),
-<<<<<<< HEAD
         plain(&["incident", "open", "x", "--severity", "sev3"]),
-=======
         plain(&["schedule", "pause", "test"]),
         plain(&["schedule", "resume", "--all"]),
         plain(&["schedule", "skip", "test"]),
->>>>>>> c306860 (schedule: list, next, explain, simulate, why, pause, resume and skip)
         plain(&["state", "prune"]),
         plain(&["state", "backup", "copy"]),
         plain(&["state", "restore", "copy", "--yes"]),

@@ -92,6 +92,7 @@ fn run(tick: &Tick, started: Timestamp) -> Run {
         status: RunState::Running,
         exit_code: None,
         trigger: Trigger::Schedule,
+        parent: None,
         by: "schedule".to_owned(),
         attempt: 1,
         started,
