@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::acceptance::lab::{self, Lab, Site};
 use crate::acceptance::systems;
-use crate::harness::{Project, Test};
+use crate::harness::{Project, Test, with_tmp};
 
 const PAGES: [&str; 5] = ["host.md", "language.md", "cli.md", "exit-codes.md", "settings.md"];
 
@@ -83,8 +83,11 @@ fn runbook(module: &str, examples: &[&Example]) -> String {
 }
 
 fn wrong(module: &str, examples: &[&Example], lab: Option<&Lab>) -> Vec<String> {
-    let mut test =
-        Project::new().runbook("examples", &runbook(module, examples)).command(["run", "runbooks/examples.rhai", "--yes", "--json"]);
+    let project = Project::new();
+    let tmp = project.path().join("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let text = with_tmp(&runbook(module, examples), &tmp);
+    let mut test = project.runbook("examples", &text).command(["run", "runbooks/examples.rhai", "--yes", "--json"]);
     if let Some(lab) = lab {
         test = test.arg("--config").arg(lab::SETTINGS).arg("-s").arg(systems::AI_HUB.name);
         for (name, value) in &lab.environment {

@@ -16,7 +16,7 @@
 //!
 //! A block whose first line is `// PATH.rhai` or `# PATH.toml` is that file for the commands after it.
 //! Commands exit with 0, or with what `# exits with 3` at their end says. In what they print, times,
-//! sizes, shares and hashes are alike, and a line `…` stands for any lines.
+//! sizes, shares and hashes are alike, and a line `…` stands for any lines. `/tmp` is a directory of the page's own.
 //!
 //! With `RUNBOOK_PAGES=write` in the environment, what is printed takes the place of what was shown and differs.
 
@@ -121,7 +121,7 @@ fn script(block: &Block, kind: &str, shell: &Shell) -> Result<(), String> {
             if is_found && missed.is_empty() { Ok(()) } else { Err(format!("the check does not find {missed:?} but\n{}", told())) }
         }
         "" | "example" if !found.is_empty() => Err(told()),
-        "" if is_whole && block.file().is_none() => run(&block.text),
+        "" if is_whole && block.file().is_none() => run(&shell.apart(&block.text)),
         "" | "example" => Ok(()),
         _ => Err(format!("nobody knows what to do with ```{}", block.info())),
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use regex::{Captures, Regex};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -254,4 +255,10 @@ pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what} did not come true");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A text whose `/tmp` is this directory, so that what it writes meets nobody else's files.
+pub(crate) fn with_tmp(text: &str, directory: &Path) -> String {
+    let tmp = Regex::new(r"(?m)(^|[^\w./-])/tmp\b").unwrap();
+    tmp.replace_all(text, |found: &Captures<'_>| format!("{}{}", &found[1], directory.display())).into_owned()
 }

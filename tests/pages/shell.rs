@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::markdown::Block;
 use super::screen::{COLUMNS, shown};
+use crate::harness::with_tmp;
 
 /// Where the reader works, as the pages show it.
 const HOME: &str = "/home/maya";
@@ -16,6 +17,8 @@ const HOME: &str = "/home/maya";
 /// A reader's terminal.
 pub(super) struct Shell {
     home: TempDir,
+    /// What is `/tmp` on the page. Its name is short, so that lines wrap where they do for a reader.
+    tmp: TempDir,
 }
 
 /// A command and what the page shows after it.
@@ -27,7 +30,8 @@ pub(super) struct Typed {
 impl Shell {
     /// In an empty directory `ops`, with `runbook` installed. `cargo run … --` runs it as well.
     pub(super) fn new() -> Self {
-        let shell = Self { home: tempfile::tempdir().unwrap() };
+        let tmp = tempfile::Builder::new().prefix("").rand_bytes(4).tempdir_in("/tmp").unwrap();
+        let shell = Self { home: tempfile::tempdir().unwrap(), tmp };
         std::fs::create_dir_all(shell.path("")).unwrap();
         let bin = shell.home.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
@@ -47,7 +51,12 @@ impl Shell {
     pub(super) fn write(&self, path: &str, text: &str) {
         let path = self.here().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, self.apart(text)).unwrap();
+    }
+
+    /// A text of a page whose `/tmp` is a directory of this reader.
+    pub(super) fn apart(&self, text: &str) -> String {
+        with_tmp(text, self.tmp.path())
     }
 
     pub(super) fn read(&self, path: &str) -> Option<String> {
@@ -67,7 +76,7 @@ impl Shell {
 
     /// Types a command; returns what stands on the screen after it, and its exit code.
     pub(super) fn type_in(&self, line: &str) -> (String, i32) {
-        let home = self.home.path();
+        let (home, line) = (self.home.path(), self.apart(line));
         let script = format!("stty cols {COLUMNS} rows 60\ncd \"$(cat ~/where)\"\n{line}\ncode=$?\npwd >~/where\nexit $code\n");
         std::fs::write(home.join("line"), script).unwrap();
         let output = Command::new("script")
@@ -84,7 +93,7 @@ impl Shell {
             .output()
             .unwrap();
         let seen = shown(&String::from_utf8_lossy(&output.stdout));
-        (seen.replace(home.to_str().unwrap(), HOME), output.status.code().unwrap_or(-1))
+        (seen.replace(home.to_str().unwrap(), HOME).replace(self.tmp.path().to_str().unwrap(), "/tmp"), output.status.code().unwrap_or(-1))
     }
 }
 
