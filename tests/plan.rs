@@ -61,6 +61,19 @@ fn its_exit_code_says_whether_there_is_something_to_do() {
 }
 
 #[test]
+fn what_is_as_it_should_be_makes_nothing_after_it_unknown() {
+    let body = "step(\"a\", || { fs::mkdir(AT + \"/d\"); fs::write(AT + \"/d/x\", `${fs::list(AT + \"/d\").len()}`); });";
+    let of = |body: &str| {
+        let project = project(body);
+        std::fs::create_dir(project.path().join("d")).unwrap();
+        project.command(["plan", "test"]).succeeds()
+    };
+    let _ = of(body).says("leave directory ").says("1 to add, 0 to change, 0 to delete, 0 unknown");
+    // What does change something still does.
+    let _ = of(&body.replace("AT + \"/d\");", "AT + \"/d/e\");")).says("1 to add, 0 to change, 0 to delete, 1 unknown");
+}
+
+#[test]
 fn a_plan_is_carried_out_once_with_its_parameters() {
     let done = project(WRITES).command(["plan", "test", "-p", "text=planned", "--json"]).succeeds();
     let plan = id(&done.json());

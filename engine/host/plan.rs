@@ -85,7 +85,8 @@ fn is_fresh(ctx: &Ctx, function: &str) -> Result<(), String> {
         return Ok(());
     }
     with(ctx, |told| {
-        if let Some(first) = told.effects.iter().find(|told| reaches(module_of(&told.effect.function), module)) {
+        let mut changes = told.effects.iter().filter(|told| may_change(told));
+        if let Some(first) = changes.find(|told| reaches(module_of(&told.effect.function), module)) {
             return Err(format!("`{function}` looks at what `{}` may have changed by then", first.effect.function));
         }
         if told.printed {
@@ -118,11 +119,16 @@ fn reaches(effect: &str, read: &str) -> bool {
     }
 }
 
+/// Whether an effect changes something: one that finds everything as it should be does not, when it knows that.
+fn may_change(told: &PlannedEffect) -> bool {
+    !(told.exact && told.effect.idle)
+}
+
 /// Whether what an effect says was seen before an earlier one may have changed it.
 fn is_stale(told: &Told, effect: &Effect) -> bool {
     let looks = matches!(module_of(&effect.function), "fs" | "docker" | "systemd" | "service") && effect.function != "docker::exec";
     looks
-        && told.effects.iter().any(|earlier| {
+        && told.effects.iter().filter(|earlier| may_change(earlier)).any(|earlier| {
             let (theirs, ours) = (module_of(&earlier.effect.function), module_of(&effect.function));
             match theirs {
                 _ if earlier.effect.function == "docker::exec" => true,
