@@ -83,37 +83,50 @@ pub(super) enum Taken {
 impl Lock {
     /// Takes it, if it is free. Where a run above holds it, the runs below take turns among themselves.
     pub(super) fn take_within(state: &StateDir, name: &str, within: Option<&Within>) -> Result<Taken> {
-        let mut name = name.to_owned();
-        loop {
-            match Self::take(state, &name)? {
-                Taken::ByOther(Some(owner)) if within.is_some_and(|within| within.is_below(owner.run)) => {
-                    name = format!("{name} in #{}", owner.run);
-                }
-                taken => return Ok(taken),
-            }
-        }
+        Self::take(state, &Self::turns(state, name, within))
     }
 
-    fn take(state: &StateDir, name: &str) -> Result<Taken> {
-        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        let path = path(state, name);
-        let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("the lock `{name}`"), error);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory(state)).map_err(|error| failed(&error))?;
-        // Closed by `exec`, so that nothing the process starts keeps the lock after its end.
-        let open = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = open.map_err(|error| failed(&error))?;
+    /// The name a run takes turns on with others: its own where a run above it holds the lock.
+    pub(super) fn turns(state: &StateDir, name: &str, within: Option<&Within>) -> String {
+        let mut name = name.to_owned();
+        while let Some(owner) = owner_of(state, &name).filter(|owner| within.is_some_and(|within| within.is_below(owner.run))) {
+            name = format!("{name} in #{}", owner.run);
+        }
+        name
+    }
+
+    pub(super) fn take(state: &StateDir, name: &str) -> Result<Taken> {
+        let file = open(state, name)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {
-                let left = owner(&path);
-                file.set_len(0).map_err(|error| failed(&error))?;
-                Ok(Taken::Now(Self { name: name.to_owned(), file }, left))
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(match owner(&path) {
+            Ok(()) => Self::taken(file, &path(state, name), name).map(|(lock, left)| Taken::Now(lock, left)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(match owner_of(state, name) {
                 Some(owner) if is_above_me(owner.worker) => Taken::Above,
                 owner => Taken::ByOther(owner),
             }),
-            Err(error) => Err(failed(&error.into())),
+            Err(error) => Err(failed(name, &error.into())),
         }
+    }
+
+    /// Queues for it: `turn` is called when it is held, on another thread, since nothing ends the wait for a lock.
+    /// Who gave up meanwhile drops what it is given. The kernel serves those who queue in their order.
+    pub(super) fn queue(state: &StateDir, name: &str, turn: impl FnOnce(Result<(Self, Option<Owner>)>) + Send + 'static) -> Result<()> {
+        let (file, path, name) = (open(state, name)?, path(state, name), name.to_owned());
+        std::thread::spawn(move || {
+            let held = loop {
+                match flock(&file, FlockOperation::LockExclusive) {
+                    Err(rustix::io::Errno::INTR) => {}
+                    held => break held,
+                }
+            };
+            turn(held.map_err(|error| failed(&name, &error.into())).and_then(|()| Self::taken(file, &path, &name)));
+        });
+        Ok(())
+    }
+
+    fn taken(file: File, path: &Path, name: &str) -> Result<(Self, Option<Owner>)> {
+        let left = owner(path);
+        file.set_len(0).map_err(|error| failed(name, &error))?;
+        Ok((Self { name: name.to_owned(), file }, left))
     }
 
     /// Writes down whose it is.
@@ -128,9 +141,8 @@ impl Lock {
             supervisor: me(),
             worker: of(worker),
         };
-        let failed = |error: std::io::Error| Error::because(Kind::Store, format_args!("the lock `{name}`"), &error);
         let text = serde_json::to_string(&owner).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
-        self.file.write_all(text.as_bytes()).map_err(failed)
+        self.file.write_all(text.as_bytes()).map_err(|error| failed(name, &error))
     }
 }
 
@@ -157,6 +169,23 @@ pub fn owners(state: &StateDir) -> Result<Vec<Owner>> {
     let mut owners: Vec<Owner> = entries.flatten().filter_map(|entry| owner(&entry.path())).collect();
     owners.sort_by(|a, b| a.lock.cmp(&b.lock));
     Ok(owners)
+}
+
+/// Who holds this lock, or left it.
+pub(super) fn owner_of(state: &StateDir, name: &str) -> Option<Owner> {
+    owner(&path(state, name))
+}
+
+fn open(state: &StateDir, name: &str) -> Result<File> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory(state)).map_err(|error| failed(name, &error))?;
+    // Closed by `exec`, so that nothing the process starts keeps the lock after its end.
+    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path(state, name));
+    file.map_err(|error| failed(name, &error))
+}
+
+fn failed(name: &str, error: &std::io::Error) -> Error {
+    Error::because(Kind::Store, format_args!("the lock `{name}`"), error)
 }
 
 /// What the file tells; nothing when nobody holds it, or its owner has not written yet.

@@ -30,7 +30,7 @@ use crate::run::daemon::ask_to_stop;
 use crate::run::dispatch::{Dispatch, Within};
 use crate::run::faults::{self, Faults};
 use crate::run::journal::{End, Journal, Past, Verdict};
-use crate::run::lock::{Lock, LockRequest, Owner, Taken};
+use crate::run::lock::{Lock, LockRequest, Owner, Taken, owner_of};
 use crate::run::outbox::{self, Addresses};
 use crate::run::process::{Children, children, me, resident, sweep, workers};
 use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
@@ -112,6 +112,8 @@ enum Message {
     Gone,
     Cancel(u8),
     Leave(Instant),
+    /// The lock that was queued for, and who left it.
+    Turn(Result<(Lock, Option<Owner>)>),
     /// A sub-run has something to tell.
     Wake,
 }
@@ -500,23 +502,33 @@ impl<'a> Supervisor<'a> {
 
     /// Waits until the other run gives the lock up, as the header says.
     fn wait_for_lock(&mut self, lock: &LockRequest, watch: &mut dyn FnMut(&Run, &Event)) -> Option<NotBegun> {
-        let LockRequest { name, when } = lock.clone();
+        let when = lock.when;
+        let name = Lock::turns(self.state, &lock.name, self.request.within.as_ref());
         let until = match when {
             WhenLocked::Fail => Some(Instant::now()),
             WhenLocked::Wait(patience) => Instant::now().checked_add(patience.0),
             WhenLocked::Replace => Instant::now().checked_add(REPLACE_PATIENCE),
         };
+        let no_lock = |error| Some(NotBegun(RunState::Skipped, 8, error));
+        match Lock::take(self.state, &name) {
+            Ok(Taken::Now(lock, left)) => return self.hold(lock, left).err().and_then(no_lock),
+            Ok(Taken::Above) => return None,
+            Ok(Taken::ByOther(_)) if when == WhenLocked::Fail => {}
+            Ok(Taken::ByOther(_)) => {
+                let messages = self.control.0.clone();
+                let turn = move |held| {
+                    // Who waits no longer gives the turn to the next one.
+                    let _ = messages.send(Message::Turn(held));
+                };
+                if let Err(error) = Lock::queue(self.state, &name, turn) {
+                    return no_lock(error);
+                }
+            }
+            Err(error) => return no_lock(error),
+        }
         let mut asked = None;
         loop {
-            let owner = match Lock::take_within(self.state, &name, self.request.within.as_ref()) {
-                Ok(Taken::Now(lock, left)) => match self.hold(lock, left) {
-                    Ok(()) => break None,
-                    Err(error) => break Some(NotBegun(RunState::Skipped, 8, error)),
-                },
-                Ok(Taken::Above) => break None,
-                Ok(Taken::ByOther(owner)) => owner,
-                Err(error) => break Some(NotBegun(RunState::Skipped, 8, error)),
-            };
+            let owner = owner_of(self.state, &name);
             let holder = holder(owner.as_ref());
             if until.is_some_and(|until| Instant::now() >= until) {
                 break Some(NotBegun(RunState::Skipped, 6, locked(&name, &holder, owner.as_ref(), when)));
@@ -529,6 +541,7 @@ impl<'a> Supervisor<'a> {
             }
             match self.messages.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Turn(held)) => break held.and_then(|(lock, left)| self.hold(lock, left)).err().and_then(no_lock),
                 Ok(Message::Cancel(exit_code)) => {
                     let error = Error::new(Kind::Cancelled, format!("cancelled while it waited for `{name}`"));
                     break Some(NotBegun(RunState::Cancelled, exit_code, error));
@@ -657,6 +670,7 @@ impl<'a> Supervisor<'a> {
                 Message::Cancel(exit_code) => self.cancel(exit_code),
                 Message::Leave(until) => self.leave(until),
                 Message::Wake => self.look_at_sub_runs(&mut beside.sub_runs, watch)?,
+                Message::Turn(_) => {}
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();

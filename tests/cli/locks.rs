@@ -72,6 +72,41 @@ fn a_run_that_waits_says_for_whom_and_runs_then() {
     assert!(log_of(&done.project, 2).contains("it is my turn"));
 }
 
+/// How many processes queue for the lock of this state directory, as the kernel tells.
+fn queued(project: &Project) -> usize {
+    let lock = std::fs::read_dir(project.state().join("locks")).unwrap().next().unwrap().unwrap();
+    let inode = format!(":{}", std::os::unix::fs::DirEntryExt::ino(&lock));
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().filter(|line| line.contains(" -> ") && line.split_whitespace().any(|word| word.ends_with(&inode))).count()
+}
+
+#[test]
+fn who_waits_gets_its_turn_in_the_order_it_came() {
+    const WAITING: usize = 5;
+    let project = project();
+    let mut held = start(&project);
+    let waiting: Vec<Child> = (1..=WAITING)
+        .map(|count| {
+            let child = project.start(&["run", "next", "--when-locked", "wait 1h"]);
+            wait_until("it queues", || queued(&project) == count);
+            child
+        })
+        .collect();
+    // One in the middle gives up, and holds nobody up.
+    let done = project.command(["cancel", "4"]).succeeds();
+    let_go(&done.project);
+    assert!(held.wait().unwrap().success());
+    let codes: Vec<Option<i32>> = waiting.into_iter().map(|mut child| child.wait().unwrap().code()).collect();
+    assert_eq!(codes, [Some(0), Some(0), Some(143), Some(0), Some(0)]);
+    let began = |run: u64| -> jiff::Timestamp {
+        let log = log_of(&done.project, run);
+        let line = log.lines().find(|line| line.contains("it is my turn")).unwrap();
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["at"].as_str().unwrap().parse().unwrap()
+    };
+    let began = [2, 3, 5, 6].map(began);
+    assert!(began.is_sorted(), "{began:?}");
+}
+
 #[test]
 fn who_waits_too_long_or_is_cancelled_does_not_run() {
     let project = project();
