@@ -144,7 +144,7 @@ enum Command {
     /// Check runbooks without running them
     #[command(visible_alias = "lint")]
     Check(check::Args),
-    /// What a code in an error means, and how to mend it
+    /// What a code in an error means, and how to mend it; or what a runbook may touch
     Explain(explain::Args),
     /// When runbooks run by themselves, why one did not, and what to leave out
     Schedule(schedule::Args),

@@ -8,6 +8,7 @@ use crate::cli::plain::short;
 use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::Result;
+use crate::host::Permissions;
 use crate::host::permission::{Grant, in_words};
 use crate::model::{Header, Param, RunState, Span};
 use crate::store::{Filter, Store, Summary};
@@ -40,10 +41,17 @@ struct Shown<'a> {
 }
 
 #[derive(Serialize)]
-struct Permission<'a> {
+pub(super) struct Permission<'a> {
     #[serde(flatten)]
     grant: &'a Grant,
     words: String,
+}
+
+impl<'a> Permission<'a> {
+    /// Each that a run has.
+    pub(super) fn all(permissions: &'a Permissions) -> Vec<Self> {
+        permissions.effective().map(|grant| Self { grant, words: in_words(grant) }).collect()
+    }
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
@@ -54,7 +62,6 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     }
     let system = app.system(args.system.as_deref())?;
     let permissions = app.permissions(&script, &system, !args.unattended)?;
-    let grants: Vec<&Grant> = permissions.effective().collect();
     if app.json {
         app.answer_json(&Shown {
             name: &script.name,
@@ -63,7 +70,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
             manual: &script.manual,
             header: &script.header,
             system: &system.name,
-            permissions: grants.iter().map(|grant| Permission { grant, words: in_words(grant) }).collect(),
+            permissions: Permission::all(&permissions),
         })?;
         return Ok(0);
     }
@@ -73,16 +80,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
         let rows: Vec<Vec<String>> = script.header.params.iter().map(|(name, param)| parameter(name, param)).collect();
         text.push_str(&format!("\n{}\n{}\n", styled(STRONG, "Parameters"), table(&rows)));
     }
-    text.push_str(&format!("\n{} {}\n", styled(STRONG, "May"), styled(DIM, format!("for system {}", system.name))));
-    if grants.is_empty() {
-        text.push_str("  touch nothing\n");
-    }
-    for grant in &grants {
-        text.push_str(&format!("  {}\n", in_words(grant)));
-    }
-    if permissions.is_capped() {
-        text.push_str(&styled(DIM, "  and no more than [policy] of runbook.toml allows\n"));
-    }
+    text.push_str(&format!("\n{}", may(&permissions, &system.name)));
     let limit = script.header.timeout.map_or("the settings' limit".to_owned(), |timeout| timeout.to_string());
     text.push_str(&format!("\n{}  within {limit}\n", styled(STRONG, "Ends")));
     if let Some(lock) = &script.header.lock {
@@ -93,6 +91,22 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     app.terminal.answer(&text);
     app.terminal.say(&styled(DIM, format!("run it: runbook run {}", script.name)));
     Ok(0)
+}
+
+/// What a run may touch, in words.
+pub(super) fn may(permissions: &Permissions, system: &str) -> String {
+    let mut text = format!("{} {}\n", styled(STRONG, "May"), styled(DIM, format!("for system {system}")));
+    let mut grants = permissions.effective().peekable();
+    if grants.peek().is_none() {
+        text.push_str("  touch nothing\n");
+    }
+    for grant in grants {
+        text.push_str(&format!("  {}\n", in_words(grant)));
+    }
+    if permissions.is_capped() {
+        text.push_str(&styled(DIM, "  and no more than [policy] of runbook.toml allows\n"));
+    }
+    text
 }
 
 fn parameter(name: &str, param: &Param) -> Vec<String> {

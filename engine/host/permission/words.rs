@@ -2,27 +2,76 @@
 
 use crate::host::permission::Grant;
 
-/// Programs that can start anything else: a grant for one is a grant for all the user may do.
-const FULL_POWER: [&str; 18] = [
+/// Programs that can start anything else, or have another one do it: a grant for one is a grant for all the user
+/// may do. Without the version some names end with.
+const FULL_POWER: [&str; 63] = [
     "sh",
     "bash",
     "dash",
     "zsh",
+    "ksh",
+    "mksh",
+    "fish",
+    "csh",
+    "tcsh",
+    "busybox",
+    "python",
+    "pypy",
+    "perl",
+    "ruby",
+    "node",
+    "nodejs",
+    "php",
+    "lua",
+    "luajit",
+    "tclsh",
+    "expect",
+    "awk",
+    "gawk",
+    "mawk",
     "env",
+    "xargs",
+    "find",
+    "nice",
+    "nohup",
+    "setsid",
+    "timeout",
+    "stdbuf",
+    "parallel",
+    "watch",
+    "script",
+    "chroot",
+    "unshare",
+    "nsenter",
+    "sudo",
+    "su",
+    "doas",
+    "runuser",
     "docker",
     "docker-compose",
+    "podman",
+    "nerdctl",
+    "ctr",
     "kubectl",
+    "helm",
     "ssh",
-    "tar",
-    "find",
-    "git",
+    "scp",
+    "sftp",
     "rsync",
-    "xargs",
-    "python3",
-    "perl",
-    "sudo",
+    "socat",
+    "tar",
+    "git",
     "make",
+    "vi",
+    "vim",
+    "gdb",
+    "systemd-run",
+    "crontab",
+    "at",
 ];
+
+/// Where such programs lie: a grant for a directory is one for each of them.
+const PROGRAMS: [&str; 8] = ["", "bin", "sbin", "usr", "local", "lib", "libexec", "opt"];
 
 /// What a grant allows, as a sentence fragment: `restart container backend`.
 pub fn in_words(grant: &Grant) -> String {
@@ -67,7 +116,8 @@ pub fn in_words(grant: &Grant) -> String {
 fn is_full_power(grant: &Grant) -> bool {
     grant.section == "exec" && {
         let program = grant.object.rsplit('/').next().unwrap_or_default();
-        grant.verb == "host" || grant.object.contains('*') || FULL_POWER.contains(&program)
+        let unversioned = program.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
+        grant.verb == "host" || grant.object.contains('*') || FULL_POWER.contains(&unversioned) || PROGRAMS.contains(&program)
     }
 }
 
@@ -88,5 +138,19 @@ mod tests {
         assert_eq!(words("exec", "host", "/usr/sbin/ufw"), "start /usr/sbin/ufw outside of the sandbox  ⚠ full power of this user");
         assert_eq!(words("runs", "start", "backup"), "run backup, with all that runbook may touch");
         assert_eq!(words("exec", "run", "/usr/bin/pg_dump"), "start /usr/bin/pg_dump");
+    }
+
+    #[test]
+    fn what_can_start_anything_is_marked() {
+        let full = "sh bash python python3 python3.11 perl docker ssh tar find git env xargs sudo make awk busybox vim node systemd-run";
+        for program in full.split(' ') {
+            assert!(words("exec", "run", &format!("/usr/bin/{program}")).ends_with("⚠ full power of this user"), "{program}");
+        }
+        for place in ["/", "/usr/bin", "/usr/bin/", "/usr/local/*", "/opt"] {
+            assert!(words("exec", "run", place).ends_with("⚠ full power of this user"), "{place}");
+        }
+        for program in ["pg_dump", "pg_restore", "redis-cli", "nginx", "df", "b2sum", "sha256sum", "zstd"] {
+            assert!(!words("exec", "run", &format!("/usr/bin/{program}")).contains("full power"), "{program}");
+        }
     }
 }
