@@ -480,3 +480,29 @@ fn nothing_a_script_prints_can_be_taken_for_ours() {
         assert!(!stream.lines().any(|line| line.starts_with("12:00:00 ok succeeded")), "{stream}");
     }
 }
+
+/// The processes that work in this directory.
+fn working_in(directory: &std::path::Path) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.filter(|process| std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == directory)).count()
+}
+
+#[test]
+fn programs_that_multiply_end_at_the_limit_of_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().canonicalize().unwrap();
+    // It doubles eight times at most, should nothing stop it.
+    std::fs::write(at.join("bomb.sh"), "b() {\n  if [ $1 -gt 0 ]; then b $(($1 - 1)) & b $(($1 - 1)) & fi\n  sleep 300\n}\nb 8\n").unwrap();
+    let text = format!(
+        "runbook(#{{ title: \"t\", allow: #{{ exec: [\"/bin/sh\"], fs: #{{ read: [\"{at}\"] }} }} }});
+        exec::run([\"/bin/sh\", \"bomb.sh\"], #{{ cwd: \"{at}\", timeout: \"5m\" }});",
+        at = at.display()
+    );
+    let test = Project::new().runbook("test", &text).command(["run", "test", "--json", "--timeout", "2m"]);
+    let done = test.env("RUNBOOK_LIMITS_PROCESSES", "50").exits(1);
+    let json = done.json();
+    let error = (json["status"].as_str().unwrap(), json["error"]["kind"].as_str().unwrap(), json["error"]["message"].as_str().unwrap());
+    assert_eq!((error.0, error.1), ("failed", "limit"), "{json}");
+    assert!(error.2.contains("limits.processes"), "{json}");
+    crate::harness::wait_until("nothing is left of it", || working_in(&at) == 0);
+}

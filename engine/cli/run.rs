@@ -273,6 +273,7 @@ impl Asked {
             memory: self.script.header.memory.unwrap_or(settings.limits.memory),
             output: settings.limits.output,
             files: u64::from(settings.limits.files),
+            processes: settings.limits.processes,
             sandbox,
             ..Limits::default()
         };

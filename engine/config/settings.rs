@@ -41,7 +41,7 @@ pub struct Limits {
     pub timeout: Span,
     /// The output that is kept of a run.
     pub output: Size,
-    /// The processes of a worker.
+    /// The processes of all programs a run started.
     pub processes: u32,
     /// The open files of a worker.
     pub files: u32,

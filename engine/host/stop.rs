@@ -17,6 +17,8 @@ pub enum StopReason {
     Time,
     /// It used more memory than it may.
     Memory,
+    /// The programs it started were more processes than it may have.
+    Processes,
     /// The supervisor is gone, or the record can not be written.
     Lost,
     /// A person has to look first. Nothing is taken back.
@@ -30,6 +32,7 @@ impl StopReason {
             Self::Cancelled => "the run was cancelled",
             Self::Time => "limit: time: the run took longer than it may",
             Self::Memory => "limit: memory: the run used more memory than it may",
+            Self::Processes => "limit: processes: the run had more processes than `limits.processes` allows",
             Self::Lost => "the run lost its supervisor",
             Self::Halted => "the run was halted",
         }

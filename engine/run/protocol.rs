@@ -29,13 +29,23 @@ pub struct Limits {
     pub grace: Span,
     /// The open files of the worker, and of each program it starts.
     pub files: u64,
+    /// The processes of all programs it started.
+    pub processes: u32,
     /// How much of the sandbox must be enforced.
     pub sandbox: Enforcement,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: None, memory: Size(256 << 20), output: Size(10 << 20), grace: Span::secs(30), files: 1024, sandbox: Enforcement::Auto }
+        Self {
+            time: None,
+            memory: Size(256 << 20),
+            output: Size(10 << 20),
+            grace: Span::secs(30),
+            files: 1024,
+            processes: 64,
+            sandbox: Enforcement::Auto,
+        }
     }
 }
 

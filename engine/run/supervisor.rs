@@ -1133,7 +1133,7 @@ impl<'a> Supervisor<'a> {
             (Some(StopReason::Time), _) => RunState::TimedOut,
             (Some(StopReason::Lost), _) => RunState::Interrupted,
             (Some(StopReason::Halted), _) => RunState::NeedsAttention,
-            (Some(StopReason::Memory), _) | (None, Some(_)) => RunState::Failed,
+            (Some(StopReason::Memory | StopReason::Processes), _) | (None, Some(_)) => RunState::Failed,
             (None, None) => self.run.verdict(),
         }
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::{Grants, Sandbox};
-use crate::host::{Answer, Ctx, Expected, Gate, Mode, Question, Recorder, Stop, StopReason, kill_descendants, plan};
+use crate::host::{Answer, Ctx, Expected, Gate, Mode, Question, Recorder, Stop, StopReason, count_descendants, kill_descendants, plan};
 use crate::model::{Effect, EventKind, Intent, Outcome};
 use crate::run::process::{hide, resident};
 use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
@@ -28,6 +28,8 @@ const STACK: usize = 256 << 20;
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// How many looks apart the processes are counted, once a program was started: it takes longer.
+const COUNT: u32 = 5;
 
 /// The process `runbook __worker`. Returns its exit code.
 pub fn main() -> u8 {
@@ -287,11 +289,19 @@ fn listen(mut input: BufReader<Stdin>, line: Arc<Line>, stop: Arc<Stop>) {
     });
 }
 
-/// Waits for the script to end, and stops it when it holds more memory than it may: a clean end, with the place
-/// in the script.
+/// Waits for the script to end, and stops it when it holds more memory than it may, or its programs are too many: a
+/// clean end, with the place in the script.
 fn wait(ended: &Receiver<Ended>, limits: Limits, stop: &Stop) -> Option<Ended> {
     let me = std::process::id();
+    let most = usize::try_from(limits.processes).unwrap_or(usize::MAX);
+    let mut looks = 0_u32;
     loop {
+        looks = looks.wrapping_add(1);
+        if looks.is_multiple_of(COUNT) && count_descendants(me) > most {
+            stop.stop(StopReason::Processes);
+            // Whoever waits for them may wait for long, and they may become more. What is taken back may start others.
+            kill_descendants(me);
+        }
         if resident(me).is_some_and(|bytes| bytes > limits.memory.0) {
             stop.stop(StopReason::Memory);
             return ended.recv().ok();

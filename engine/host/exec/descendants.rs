@@ -1,15 +1,21 @@
 //! The end of everything a process started, also of what left its group and session.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
 
 use crate::host::process::Stat;
 
-/// How often to look again: a process may start another one while it is being killed.
+/// How long to look again: a process may start another one while it is being killed.
+const PATIENCE: Duration = Duration::from_secs(2);
 const ROUNDS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How many descendants a process has that are not yet dead.
+pub(crate) fn count_descendants(pid: u32) -> usize {
+    if is_childless(pid) { 0 } else { descendants(pid).len() }
+}
 
 /// Kills every descendant of a process until none is left; false when some stay after two seconds.
 ///
@@ -19,16 +25,23 @@ pub(crate) fn kill_descendants(pid: u32) -> bool {
     if is_childless(pid) {
         return true;
     }
-    for _ in 0..ROUNDS {
+    let until = Instant::now() + PATIENCE;
+    let mut told = HashSet::new();
+    while Instant::now() < until {
         let living = descendants(pid);
         if living.is_empty() {
             return true;
         }
+        let mut is_news = false;
         for pid in living {
             // It may be gone by now, which is what is wanted.
             let _ = kill_process(pid, Signal::KILL);
+            is_news |= told.insert(pid);
         }
-        std::thread::sleep(PAUSE);
+        // What multiplies is given no time to.
+        if !is_news {
+            std::thread::sleep(PAUSE);
+        }
     }
     false
 }

@@ -71,6 +71,8 @@ pub fn restrictions() -> Vec<Restriction> {
 /// What no kernel of today restricts, or this one does not, and what is done instead.
 pub fn limits() -> Vec<String> {
     let mut all = vec![
+        "processes of programs are counted ten times a second, which ends a run after it had too many; their memory is not limited"
+            .to_owned(),
         "a program with a network grant reaches its ports on every host, and UDP on any port".to_owned(),
         "a program with a write grant can change modes and owners of files elsewhere that its user owns".to_owned(),
     ];
