@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::cli::app::App;
 use crate::cli::office::Office;
 use crate::cli::resume::{Prepared, prepared, recorded_script, secrets_again};
+use crate::cli::schedule::{Live, Schedules};
 use crate::cli::run::{Asked, Order as Wanted, asked_of, passed};
 use crate::cli::{Color, Global, outbox};
 use crate::config::Problems;
-use crate::daemon::{Place, Settings};
+use crate::daemon::{Place, Settings, Timetable};
 use crate::error::Result;
 use crate::host::RunOrder;
 use crate::model::{Event, Origin, Plan, Run};
@@ -100,6 +101,14 @@ impl crate::daemon::Desk for Desk {
     fn addresses(&self) -> Result<Addresses> {
         let app = self.app();
         Ok(outbox::addresses(&app, &app.state()?)?)
+    }
+
+    fn timetable(&self) -> Result<Timetable> {
+        let app = self.app();
+        let Live { schedules, systems, broken } = Schedules::live(&app)?;
+        let problems = schedules.problems.clone();
+        let place = Place { directory: self.directory.clone(), config: self.config.clone(), account: app.origin().account };
+        Ok(Timetable { place, entries: schedules.entries(), systems, broken, problems })
     }
 
     fn settings(&self) -> Result<Settings> {

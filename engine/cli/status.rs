@@ -10,7 +10,7 @@ use crate::config::Problems;
 use crate::error::{Kind, Result};
 use crate::host::notify::outbox::Standing as Outbox;
 use crate::model::RunState;
-use crate::run::daemon::{Ask, Standing, ask};
+use crate::run::daemon::{Ask, Schedules, Standing, ask};
 use crate::run::outbox;
 use crate::store::{Filter, Store, Summary};
 use crate::words;
@@ -52,12 +52,33 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
 
 impl Status {
     fn is_well(&self) -> bool {
-        self.needs.is_empty() && self.outbox.dead == 0
+        let is_wrong = |daemon: &Standing| !daemon.schedules.problems.is_empty();
+        self.needs.is_empty() && self.outbox.dead == 0 && !self.daemon.as_ref().is_some_and(is_wrong)
+    }
+}
+
+fn line(app: &App, symbol: &str, title: &str, text: &str) {
+    app.terminal.answer(&format!("{symbol} {title:<8} {text}"));
+}
+
+/// What runs by itself, and what keeps it from that.
+fn tell_schedules(schedules: &Schedules, app: &App) {
+    let (good, bad) = (app.terminal.symbol(GOOD, "●", "*"), app.terminal.symbol(BAD, "✖", "x"));
+    let of = if schedules.systems.is_empty() { String::new() } else { format!(" of {}", schedules.systems.join(", ")) };
+    let count = words::count(schedules.count, "schedule");
+    let next = match (&schedules.paused, &schedules.next) {
+        (Some(pause), _) => format!(", paused by {}     runbook schedule resume --all", visible(&pause.by)),
+        (None, Some(next)) => format!(", next {} {}", next.schedule, next.at.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        (None, None) => String::new(),
+    };
+    line(app, if schedules.paused.is_some() { &bad } else { &good }, "time", &format!("{count}{of}{next}"));
+    for problem in &schedules.problems {
+        line(app, &bad, "time", &visible(problem));
     }
 }
 
 fn tell(status: &Status, app: &App) {
-    let line = |symbol: String, title: &str, text: String| app.terminal.answer(&format!("{symbol} {title:<8} {text}"));
+    let line = |symbol: String, title: &str, text: String| line(app, &symbol, title, &text);
     let (good, bad) = (app.terminal.symbol(GOOD, "●", "*"), app.terminal.symbol(BAD, "✖", "x"));
     match &status.daemon {
         None => line(bad.clone(), "daemon", "none serves this state     runbook serve".to_owned()),
@@ -72,6 +93,9 @@ fn tell(status: &Status, app: &App) {
             let queued = if daemon.queued.is_empty() { String::new() } else { format!(", {} queued", daemon.queued.len()) };
             line(good.clone(), "runs", format!("{running}{queued}"));
         }
+    }
+    if let Some(daemon) = &status.daemon {
+        tell_schedules(&daemon.schedules, app);
     }
     for run in &status.needs {
         let why = if run.note.is_empty() { String::new() } else { format!(": {}", visible(&run.note)) };

@@ -102,6 +102,7 @@ pub const KEYS: &[Key] = {
         key("limits.files", Int, Some("1024"), "The open files of a worker."),
         key("limits.runs", Int, Some("4"), "The runs the daemon has at the same time; more wait."),
         key("daemon.grace", Duration, Some(r#""30s""#), "How long steps under way may go on when the daemon is asked to stop."),
+        key("daemon.systems", List, None, "The systems whose schedules run; those that are files of the project when absent."),
         key("retention.runs", Duration, Some(r#""90d""#), "How long the record of a run stays."),
         key("retention.logs", Duration, Some(r#""30d""#), "How long the logs and artefacts of a run stay."),
         key("retention.samples", Duration, Some(r#""30d""#), "How long measured values stay."),

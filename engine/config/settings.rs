@@ -55,6 +55,8 @@ pub struct Limits {
 pub struct Daemon {
     /// How long steps under way may go on when the daemon is asked to stop.
     pub grace: Span,
+    /// The systems whose schedules run; those that are files of the project when absent.
+    pub systems: Option<Vec<String>>,
 }
 
 /// How long things stay.

@@ -16,7 +16,7 @@ use crate::store::{Log, StateDir, Store};
 use super::now;
 
 /// Where the notes stand. Those of runbooks have an `@` in this place.
-const SCOPE: &str = "daemon";
+pub(super) const SCOPE: &str = "daemon";
 /// What the keys begin with.
 const RUN: &str = "run/";
 /// How often a run that is cut off goes on by itself without a step getting done.

@@ -7,6 +7,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `runs.rs` | the places for runs, the queue before them, and what becomes of each |
+//! | `timetable.rs` | the schedules, and how their runs are started |
 //! | `care.rs` | which runs are the daemon's to bring to an end, also after its own |
 //! | `socket.rs` | the control socket |
 //! | `post.rs` | the delivery of messages |
@@ -19,6 +20,7 @@ mod post;
 mod runs;
 mod socket;
 mod systemd;
+mod timetable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,8 +31,9 @@ use jiff::Timestamp;
 
 pub use care::Place;
 pub use systemd::Manager;
+pub use timetable::Timetable;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::model::{Event, Run, Span};
 use crate::run::daemon::{Order, Seat};
 use crate::run::outbox::Addresses;
@@ -40,6 +43,7 @@ use crate::store::{Sqlite, StateDir, Store};
 
 use post::Post;
 use runs::Runs;
+use timetable::Timekeeper;
 
 /// Where runbooks, systems and settings are known.
 pub trait Desk: Send + Sync {
@@ -70,6 +74,13 @@ pub trait Desk: Send + Sync {
     ///
     /// `config`.
     fn addresses(&self) -> Result<Addresses>;
+
+    /// The schedules there are. What is wrong with one is in its place, and silences no other.
+    ///
+    /// # Errors
+    ///
+    /// `config`; the daemon goes on with those it had.
+    fn timetable(&self) -> Result<Timetable>;
 
     /// What the settings say now.
     ///
@@ -133,15 +144,17 @@ pub fn serve(config: Config, told: &Receiver<Told>) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&config.state.database())?);
     let settings = config.desk.settings()?;
     let post = Post::start(store.clone(), config.state.clone(), config.desk.addresses()?);
-    let runs = Runs::new(&config, store, settings.places, post.clone());
+    let runs = Runs::new(&config, store.clone(), settings.places, post.clone());
     let listener = seat.listen()?;
     let found = runs.bring_back()?;
-    let daemon = Arc::new(Daemon { runs, config, since });
+    let timekeeper = Timekeeper::start(store, &runs, config.desk.timetable()?, settings.places)?;
+    let daemon = Arc::new(Daemon { runs, timekeeper, config, since });
     socket::serve(listener, daemon.clone());
     tracing::info!(state = %daemon.config.state.root().display(), "serving; {found} runs were cut off and go on");
     daemon.config.manager.ready();
     let result = daemon.work(told, settings.grace);
     daemon.config.manager.stopping();
+    daemon.timekeeper.close();
     post.stop();
     drop(seat);
     tracing::info!("stopped");
@@ -152,6 +165,7 @@ pub fn serve(config: Config, told: &Receiver<Told>) -> Result<()> {
 struct Daemon {
     config: Config,
     runs: Arc<Runs>,
+    timekeeper: Timekeeper,
     since: Timestamp,
 }
 
@@ -177,6 +191,10 @@ impl Daemon {
                 Err(RecvTimeoutError::Timeout) => {}
                 // Who can not be told any more would never stop.
                 Err(RecvTimeoutError::Disconnected) => until = Some(until.unwrap_or_else(Instant::now)),
+            }
+            if self.timekeeper.is_lost() {
+                // A daemon that starts nothing is no use; the next one picks up what was due.
+                return Err(Error::new(Kind::Bug, "the scheduler ended by itself"));
             }
             if let Some(until) = until {
                 self.runs.leave(until);
@@ -207,8 +225,9 @@ impl Daemon {
         self.config.manager.reloading();
         let read = || {
             let _helpers = helpers();
-            let settings = self.config.desk.settings()?;
+            let (settings, table) = (self.config.desk.settings()?, self.config.desk.timetable()?);
             self.runs.post().move_to(self.config.desk.addresses()?);
+            self.timekeeper.load(table, settings.places);
             Ok(settings)
         };
         let settings = read();

@@ -6,17 +6,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::post::Post;
 use super::{Config, Desk, Place, care, notice};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Event, EventKind, Run, RunId, RunState, Span, System};
+use crate::model::{Event, EventKind, Pause, Run, RunId, RunState, Span, System, Tick, Trigger};
 use crate::run::daemon::{Order, Queued};
 use crate::run::lock::owners;
 use crate::run::process::{helpers, me};
 use crate::run::{Control, Dispatch, Enrolled, Request, Supervisor, Worker, recover};
+use crate::schedule::Handle;
 use crate::store::audit::{Act, Action, audited};
 use crate::store::{Filter, StateDir, Store};
 use crate::words;
@@ -26,6 +27,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The exit code of a run that was cancelled, as of a command that was terminated.
 const CANCELLED: u8 = 143;
 
+/// Why what starts by itself does not.
+const PAUSED: &str = "everything is paused     runbook schedule resume --all";
+
 /// The runs of a daemon.
 pub(super) struct Runs {
     store: Arc<dyn Store>,
@@ -34,6 +38,9 @@ pub(super) struct Runs {
     binary: PathBuf,
     post: Arc<Post>,
     floor: Mutex<Floor>,
+    /// Held while a run is on record and not on the floor yet.
+    doorway: RwLock<()>,
+    scheduler: OnceLock<Handle>,
 }
 
 /// Who runs and who waits.
@@ -50,6 +57,8 @@ struct Waiting {
     number: u64,
     id: RunId,
     work: Work,
+    /// Whether no person started it: it waits as long as everything is paused.
+    is_automatic: bool,
     /// Why it waits, beside that there is no place.
     why: Option<String>,
     not_before: Option<Instant>,
@@ -89,7 +98,7 @@ enum Became {
 impl Runs {
     pub(super) fn new(config: &Config, store: Arc<dyn Store>, places: u32, post: Arc<Post>) -> Arc<Self> {
         let floor = Mutex::new(Floor { places: places as usize, ..Floor::default() });
-        Arc::new(Self { store, state: config.state.clone(), desk: config.desk.clone(), binary: config.binary.clone(), post, floor })
+        Arc::new(Self { store, state: config.state.clone(), desk: config.desk.clone(), binary: config.binary.clone(), post, floor, doorway: RwLock::default(), scheduler: OnceLock::new() })
     }
 
     pub(super) fn post(&self) -> &Post {
@@ -98,19 +107,24 @@ impl Runs {
 
     /// Takes a run on. It is durable when this returns, and runs when its turn has come.
     pub(super) fn order(self: &Arc<Self>, order: &Order) -> Result<Queued> {
+        self.order_as(order, RunId::new())
+    }
+
+    /// The same with an identity of which there can not be two.
+    pub(super) fn order_as(self: &Arc<Self>, order: &Order, id: RunId) -> Result<Queued> {
         let request = {
             let _helpers = helpers();
             self.desk.request(order, &*self.store)?
         };
         let Order { directory, config, account, .. } = order.clone();
-        self.take_on(request, &Place { directory, config, account })
+        self.take_on(request, id, &Place { directory, config, account })
     }
 
-    fn take_on(self: &Arc<Self>, request: Request, place: &Place) -> Result<Queued> {
+    fn take_on(self: &Arc<Self>, request: Request, id: RunId, place: &Place) -> Result<Queued> {
         if self.floor().is_closed {
             return Err(Error::new(Kind::NotStarted, "the daemon is about to stop").hint("start it again, and ask again"));
         }
-        let id = RunId::new();
+        let doorway = self.doorway.read().unwrap_or_else(PoisonError::into_inner);
         care::take(&*self.store, id, place)?;
         let enrolled = match Supervisor::enroll(&*self.store, request, id) {
             Ok(enrolled) => enrolled,
@@ -123,7 +137,9 @@ impl Runs {
         let run = enrolled.run();
         let number = run.run;
         tracing::info!(run = number, runbook = run.runbook, system = run.system, by = run.by, "taken on");
-        self.floor().queue.push_back(Waiting { number, id, work: Work::Begin(Box::new(enrolled)), why: None, not_before: None });
+        let is_automatic = is_automatic(run.trigger);
+        self.floor().queue.push_back(Waiting { number, id, work: Work::Begin(Box::new(enrolled)), is_automatic, why: None, not_before: None });
+        drop(doorway);
         self.fill();
         let why = self.queued().into_iter().find(|queued| queued.run == number).and_then(|queued| queued.why);
         Ok(Queued { run: number, id: id.to_string(), why })
@@ -149,9 +165,12 @@ impl Runs {
                 }
             };
             if run.status == RunState::Interrupted {
-                self.floor().queue.push_back(Waiting::again(run.run, id, "it was cut off", None));
+                self.floor().queue.push_back(Waiting::again(run.run, id, is_automatic(run.trigger), "it was cut off", None));
                 found += 1;
             } else {
+                // It ended, and perhaps nobody was told.
+                let system = self.system_of(id)?;
+                self.tell_end(&run, &system)?;
                 care::drop(&*self.store, id)?;
             }
         }
@@ -165,6 +184,7 @@ impl Runs {
             tracing::warn!(run = number, "its command was killed; it goes on with `runbook resume {number}`");
         }
         let states = vec![RunState::Running, RunState::Waiting, RunState::Queued];
+        let nobody_comes = self.doorway.write().unwrap_or_else(PoisonError::into_inner);
         for run in self.store.list(&Filter { states, ..Filter::default() })? {
             if run.supervisor != Some(me()) || self.floor().knows(run.run) {
                 continue;
@@ -173,9 +193,11 @@ impl Runs {
             let ended = EventKind::Ended { status: RunState::Interrupted, exit_code: 70, error: Some(error) };
             if self.store.abandon(run.id, me(), &Event { at: super::now(), kind: ended })? {
                 tracing::error!(run = run.run, "its supervisor ended without a last word");
-                self.floor().queue.push_back(Waiting::again(run.run, run.id, "its supervisor was lost", Some(Instant::now() + AGAIN)));
+                let again = Some(Instant::now() + AGAIN);
+                self.floor().queue.push_back(Waiting::again(run.run, run.id, is_automatic(run.trigger), "its supervisor was lost", again));
             }
         }
+        drop(nobody_comes);
         self.fill();
         Ok(())
     }
@@ -244,15 +266,19 @@ impl Runs {
     pub(super) fn queued(&self) -> Vec<Queued> {
         let floor = self.floor();
         let full = format!("{} under way, of {} at a time", words::count(floor.active.len(), "run"), floor.places);
-        let why = |waiting: &Waiting| waiting.why.clone().unwrap_or_else(|| full.clone());
+        let is_held = floor.has_automatic() && self.is_paused();
+        let why = |waiting: &Waiting| {
+            if is_held && waiting.is_automatic { PAUSED.to_owned() } else { waiting.why.clone().unwrap_or_else(|| full.clone()) }
+        };
         floor.queue.iter().map(|waiting| Queued { run: waiting.number, id: waiting.id.to_string(), why: Some(why(waiting)) }).collect()
     }
 
     /// Gives free places to those that wait.
     pub(super) fn fill(self: &Arc<Self>) {
         loop {
+            let is_held = self.floor().has_automatic() && self.is_paused();
             let mut floor = self.floor();
-            let Some(waiting) = floor.next() else { return };
+            let Some(waiting) = floor.next(is_held) else { return };
             let number = waiting.number;
             floor.active.insert(number, Active { control: None, cancel: Cancel::No });
             drop(floor);
@@ -269,15 +295,15 @@ impl Runs {
 
     /// The life of a run that has a place.
     fn conduct(self: Arc<Self>, waiting: Waiting) {
-        let (number, id) = (waiting.number, waiting.id);
+        let Waiting { number, id, is_automatic, .. } = waiting;
         let became = catch_unwind(AssertUnwindSafe(|| self.run(waiting)));
         let mut floor = self.floor();
         floor.active.remove(&number);
         match became {
-            Ok(Ok(Became::Over)) => {}
+            Ok(Ok(Became::Over)) => self.report_end(number),
             Ok(Ok(Became::Later { .. })) if floor.is_closed => {}
             Ok(Ok(Became::Later { why })) => {
-                floor.queue.push_back(Waiting::again(number, id, why, Some(Instant::now() + AGAIN)));
+                floor.queue.push_back(Waiting::again(number, id, is_automatic, why, Some(Instant::now() + AGAIN)));
             }
             Ok(Err(error)) => tracing::error!(run = number, "{error}"),
             Err(_) => tracing::error!(run = number, "its supervisor panicked; please report it"),
@@ -310,7 +336,8 @@ impl Runs {
             Ok(worker) => Supervisor::begin(&*self.store, &self.state, below, worker, enrolled).map(Some),
             Err(error) => {
                 let id = enrolled.run().id;
-                enrolled.give_up(&*self.store, RunState::Failed, 70, error)?;
+                let run = enrolled.give_up(&*self.store, RunState::Failed, 70, error)?;
+                self.tell_end(&run, &self.system_of(id)?)?;
                 care::drop(&*self.store, id)?;
                 Ok(None)
             }
@@ -369,13 +396,69 @@ impl Runs {
     fn needs_a_person(&self, run: &Run, error: Error) -> Result<Became> {
         let error = error.hint(format!("to let it go on: runbook resume {}", run.run));
         let run = care::close(&*self.store, &self.state, run.id, RunState::NeedsAttention, 5, error)?;
-        let system = self.store.events(run.id)?.into_iter().find_map(|event| match event.kind {
+        self.tell_end(&run, &self.system_of(run.id)?)?;
+        care::drop(&*self.store, run.id)?;
+        Ok(Became::Over)
+    }
+
+    /// The system of a run, as it was when that was made.
+    fn system_of(&self, id: RunId) -> Result<System> {
+        let system = self.store.events(id)?.into_iter().find_map(|event| match event.kind {
             EventKind::Prepared { name, system, .. } => Some(System { name, ..*system }),
             _ => None,
         });
-        notice::needs_a_person(&*self.store, &self.post.addresses(), &system.unwrap_or_default(), &run)?;
-        care::drop(&*self.store, run.id)?;
-        Ok(Became::Over)
+        Ok(system.unwrap_or_default())
+    }
+
+    /// Tells people what they have to know of the end of a run. The same is said once.
+    fn tell_end(&self, run: &Run, system: &System) -> Result<()> {
+        let addresses = self.post.addresses();
+        if run.status == RunState::NeedsAttention {
+            return notice::needs_a_person(&*self.store, &addresses, system, run);
+        }
+        if is_automatic(run.trigger) { notice::ended(&*self.store, &addresses, system, run) } else { Ok(()) }
+    }
+
+    /// Tells people that what was due could not be started.
+    pub(super) fn tell_refused(&self, tick: &Tick, why: &str, system: &System) -> Result<()> {
+        notice::refused(&*self.store, &self.post.addresses(), system, tick, why)?;
+        self.post.call();
+        Ok(())
+    }
+
+    /// Has ends of runs said there.
+    pub(super) fn report_to(&self, scheduler: Handle) {
+        // There is one in the life of a daemon.
+        let _ = self.scheduler.set(scheduler);
+    }
+
+    fn report_end(&self, number: u64) {
+        if let Some(scheduler) = self.scheduler.get() {
+            scheduler.ended(number);
+        }
+    }
+
+    /// Whether nothing may start by itself. Who can not find out starts nothing.
+    fn is_paused(&self) -> bool {
+        let holds = |pause: &Pause| pause.holds(super::now());
+        match self.store.held_schedules() {
+            Ok(held) => held.iter().any(|state| state.schedule == "*" && state.paused.as_ref().is_some_and(holds)),
+            Err(error) => {
+                tracing::error!("whether everything is paused is not known, so nothing starts by itself: {error}");
+                true
+            }
+        }
+    }
+
+    /// Whether a run of this number is under way here, or waits.
+    pub(super) fn knows(&self, number: u64) -> bool {
+        self.floor().knows(number)
+    }
+
+    /// Whether no run is under way here, and none waits.
+    pub(super) fn are_none(&self) -> bool {
+        let floor = self.floor();
+        floor.active.is_empty() && floor.queue.is_empty()
     }
 
     fn watch(&self, run: &Run, event: &Event, system: &System) {
@@ -395,9 +478,7 @@ impl Runs {
             let why = run.error.map_or_else(|| "it was cut off".to_owned(), |error| error.message);
             return Ok(Became::Later { why });
         }
-        if run.status == RunState::NeedsAttention {
-            notice::needs_a_person(&*self.store, &self.post.addresses(), system, &run)?;
-        }
+        self.tell_end(&run, system)?;
         care::drop(&*self.store, run.id)?;
         Ok(Became::Over)
     }
@@ -408,6 +489,7 @@ impl Runs {
             Work::Begin(enrolled) => enrolled.give_up(&*self.store, status, exit_code, error)?,
             Work::GoOn => care::close(&*self.store, &self.state, waiting.id, status, exit_code, error)?,
         };
+        self.report_end(waiting.number);
         care::drop(&*self.store, waiting.id)
     }
 
@@ -427,13 +509,18 @@ impl Runs {
 
 impl Floor {
     /// The next one that may have a place, when there is one.
-    fn next(&mut self) -> Option<Waiting> {
+    fn next(&mut self, is_held: bool) -> Option<Waiting> {
         if self.is_closed || self.active.len() >= self.places {
             return None;
         }
         let now = Instant::now();
-        let at = self.queue.iter().position(|waiting| waiting.not_before.is_none_or(|then| then <= now))?;
+        let at = self.queue.iter().position(|waiting| waiting.not_before.is_none_or(|then| then <= now) && !(is_held && waiting.is_automatic))?;
         self.queue.remove(at)
+    }
+
+    /// Whether a run waits that no person started.
+    fn has_automatic(&self) -> bool {
+        self.queue.iter().any(|waiting| waiting.is_automatic)
     }
 
     fn knows(&self, number: u64) -> bool {
@@ -441,9 +528,14 @@ impl Floor {
     }
 }
 
+/// Whether no person is behind it.
+fn is_automatic(trigger: Trigger) -> bool {
+    matches!(trigger, Trigger::Schedule | Trigger::Rule | Trigger::Hook)
+}
+
 impl Waiting {
-    fn again(number: u64, id: RunId, why: impl Into<String>, not_before: Option<Instant>) -> Self {
-        Self { number, id, work: Work::GoOn, why: Some(why.into()), not_before }
+    fn again(number: u64, id: RunId, is_automatic: bool, why: impl Into<String>, not_before: Option<Instant>) -> Self {
+        Self { number, id, work: Work::GoOn, is_automatic, why: Some(why.into()), not_before }
     }
 }
 

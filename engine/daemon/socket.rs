@@ -97,6 +97,7 @@ fn standing(daemon: &Daemon) -> Standing {
         running,
         places,
         queued: daemon.runs.queued(),
+        schedules: daemon.timekeeper.standing(),
         listen: None,
     }
 }

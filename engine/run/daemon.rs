@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Span, Trigger, WhenLocked};
+use crate::model::{Pause, Span, Trigger, WhenLocked};
 use crate::run::process::{hang_up, is_alive, me};
 use crate::store::{ProcessId, StateDir};
 
@@ -209,9 +209,36 @@ pub struct Standing {
     pub places: u32,
     /// The runs that wait for one, in their order.
     pub queued: Vec<Queued>,
+    /// The schedules it has run.
+    #[serde(default)]
+    pub schedules: Schedules,
     /// Where its pages are, when it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+}
+
+/// The schedules a daemon has run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Schedules {
+    /// The systems they belong to.
+    pub systems: Vec<String>,
+    /// How many there are.
+    pub count: usize,
+    /// What starts next, of what is not paused.
+    pub next: Option<Next>,
+    /// Why nothing starts by itself, when that is so.
+    pub paused: Option<Pause>,
+    /// What is wrong with others.
+    pub problems: Vec<String>,
+}
+
+/// What starts next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// The schedule: `SYSTEM/NAME`.
+    pub schedule: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A question as it goes over the socket.

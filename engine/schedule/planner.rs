@@ -118,6 +118,11 @@ impl Planner {
         Self { at_once: at_once.max(1), ..Self::default() }
     }
 
+    /// At most so many runs go on at once from now on.
+    pub fn make_room(&mut self, at_once: usize) {
+        self.at_once = at_once.max(1);
+    }
+
     /// Whether it has no schedules.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()

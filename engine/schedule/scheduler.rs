@@ -72,6 +72,7 @@ enum Message {
     Launched(Box<Tick>, Result<u64>),
     Ended(u64),
     Load(Vec<Entry>),
+    MakeRoom(usize),
     Look,
     Close,
 }
@@ -89,6 +90,11 @@ impl Handle {
     /// Gives it all schedules there are now, in place of those it had.
     pub fn load(&self, entries: Vec<Entry>) {
         self.send(Message::Load(entries));
+    }
+
+    /// At most so many of its runs go on at once from now on.
+    pub fn make_room(&self, at_once: usize) {
+        self.send(Message::MakeRoom(at_once));
     }
 
     /// Lets it look at once: someone paused or resumed a schedule.
@@ -291,6 +297,7 @@ impl Scheduler {
                     tracing::error!(%error, "the schedules could not be exchanged");
                 }
             }
+            Message::MakeRoom(at_once) => self.planner.make_room(at_once),
             Message::Look => {}
             Message::Close => return true,
         }

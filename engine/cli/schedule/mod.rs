@@ -81,6 +81,13 @@ pub(super) struct Known {
     source: &'static str,
 }
 
+/// The schedules the daemon has run.
+pub(super) struct Live {
+    pub(super) schedules: Schedules,
+    pub(super) systems: Vec<System>,
+    pub(super) broken: Vec<String>,
+}
+
 /// The schedules there are, on or off, and what is wrong with others: one that is wrong silences no other.
 pub(super) struct Schedules {
     pub(super) known: Vec<Known>,
@@ -106,6 +113,36 @@ impl Schedules {
             }
         }
         Ok(found)
+    }
+
+    /// Those the daemon has run: of the systems the settings name, else of those that are files of the project, and
+    /// what the headers have for the default one. A system that can not be read is among the broken ones.
+    pub(super) fn live(app: &App) -> Result<Live, Problems> {
+        let project = app.project()?;
+        let default = &project.settings.default_system;
+        let systems = project.systems(&app.environment);
+        let mut names = project.settings.daemon.systems.clone().unwrap_or_else(|| systems.own());
+        let has_only_headers = project.settings.daemon.systems.is_none() && !names.contains(default);
+        if has_only_headers {
+            names.push(default.clone());
+        }
+        let mut live = Live { schedules: Self { known: Vec::new(), problems: Vec::new() }, systems: Vec::new(), broken: Vec::new() };
+        for name in names {
+            let mut system = match systems.load(&name) {
+                Ok(loaded) => loaded.system,
+                Err(problems) => {
+                    live.schedules.problems.extend(problems.errors);
+                    live.broken.push(name);
+                    continue;
+                }
+            };
+            if has_only_headers && name == *default {
+                system.schedules.clear();
+            }
+            live.schedules.of_system(app, &system, name == *default)?;
+            live.systems.push(system);
+        }
+        Ok(live)
     }
 
     fn of_system(&mut self, app: &App, system: &System, is_default: bool) -> Result<(), Problems> {
@@ -138,7 +175,6 @@ impl Schedules {
     }
 
     /// Those that are on, for whoever has them run.
-    #[expect(dead_code, reason = "the daemon takes them from here")]
     pub(super) fn entries(self) -> Vec<Entry> {
         self.known.into_iter().filter(|known| known.enabled).map(|known| known.entry).collect()
     }
