@@ -1,6 +1,7 @@
 //! The daemon, by real processes: what it is asked, what it survives, and what it leaves.
 
 mod crash;
+mod schedule;
 mod stop;
 
 use std::time::{Duration, Instant};
