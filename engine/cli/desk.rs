@@ -1,20 +1,21 @@
 //! What the daemon does not know itself: runbooks, systems and settings, read anew for each run.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cli::app::App;
+use crate::cli::app::{App, stored_secret};
 use crate::cli::office::Office;
 use crate::cli::resume::{Prepared, prepared, recorded_script, secrets_again};
-use crate::cli::schedule::{Live, Schedules};
 use crate::cli::run::{Asked, Order as Wanted, asked_of, passed};
+use crate::cli::schedule::{Live, Schedules};
 use crate::cli::{Color, Global, outbox};
-use crate::config::Problems;
-use crate::daemon::{Place, Settings, Timetable};
-use crate::error::Result;
+use crate::config::{self, Problems};
+use crate::daemon::{Doors, Hook, Place, Secret, Settings, Timetable};
+use crate::error::{Error, Kind, Result};
 use crate::host::RunOrder;
-use crate::model::{Event, Origin, Plan, Run};
+use crate::model::{Event, Origin, Plan, Run, Trigger};
 use crate::run::daemon::Order;
 use crate::run::outbox::Addresses;
 use crate::run::process::helpers;
@@ -101,6 +102,49 @@ impl crate::daemon::Desk for Desk {
     fn addresses(&self) -> Result<Addresses> {
         let app = self.app();
         Ok(outbox::addresses(&app, &app.state()?)?)
+    }
+
+    fn doors(&self) -> Result<Doors> {
+        let app = self.app();
+        let (project, state) = (app.project()?, app.state()?);
+        let wrong = |what: String| Error::new(Kind::Config, format!("`daemon.listen`: {what}"));
+        let secret = |name: &str| -> Result<Secret> {
+            let value = match project.settings.secrets.get(name) {
+                Some(source) => Some(source.read(name, &project.root, &app.environment)?),
+                None => stored_secret(&state, &app.environment, name)?,
+            };
+            let value = value.filter(|value| !value.is_empty());
+            let none = || Error::new(Kind::Config, format!("there is no secret `{name}`")).hint(format!("runbook secret set {name}"));
+            value.map(Secret::new).ok_or_else(none)
+        };
+        let settings = &project.settings.daemon;
+        let address =
+            |text: &String| text.parse::<SocketAddr>().map_err(|_| wrong(format!("`{text}` is no address, expected `127.0.0.1:9321`")));
+        let listen = settings.listen.as_ref().map(address).transpose()?;
+        let token = settings.token.as_deref().map(secret).transpose()?;
+        if let Some(listen) = listen.filter(|listen| token.is_none() && !listen.ip().is_loopback()) {
+            return Err(wrong(format!("`{listen}` can be reached from elsewhere")).hint("set `daemon.token` to the name of a secret"));
+        }
+        let hook = |(name, hook): (&String, &config::Hook)| {
+            let order = Order {
+                directory: self.directory.clone(),
+                config: self.config.clone(),
+                runbook: hook.runbook.clone(),
+                system: hook.system.clone(),
+                params: hook.params.clone(),
+                secrets: BTreeMap::new(),
+                timeout: None,
+                when_locked: None,
+                plan: None,
+                trigger: Trigger::Hook,
+                by: format!("hook {name}"),
+                account: app.origin().account,
+            };
+            (name.clone(), Hook { secret: secret(&hook.secret), order })
+        };
+        let hooks = project.settings.hooks.iter().map(hook).collect();
+        let heartbeat = settings.heartbeat.url.clone().map(|url| (url, settings.heartbeat.every));
+        Ok(Doors { listen, token, hooks, heartbeat })
     }
 
     fn timetable(&self) -> Result<Timetable> {

@@ -89,6 +89,9 @@ fn tell(status: &Status, app: &App) {
                 "daemon",
                 format!("{stopping}process {}, version {}, started {}", daemon.pid, daemon.version, ago(daemon.since)),
             );
+            if let Some(listen) = &daemon.listen {
+                line(good.clone(), "pages", format!("http://{listen}/metrics"));
+            }
             let running = format!("{} of {} at a time", words::count(daemon.running.len(), "run"), daemon.places);
             let queued = if daemon.queued.is_empty() { String::new() } else { format!(", {} queued", daemon.queued.len()) };
             line(good.clone(), "runs", format!("{running}{queued}"));

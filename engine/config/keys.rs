@@ -33,6 +33,8 @@ pub enum KeyKind {
     List,
     /// A table of lists, in the grammar of a header's `allow`.
     Permissions,
+    /// A table of names and values.
+    Table,
 }
 
 impl KeyKind {
@@ -46,6 +48,7 @@ impl KeyKind {
             Self::Size => "size",
             Self::List => "list of texts",
             Self::Permissions => "permissions",
+            Self::Table => "table of values",
         }
     }
 }
@@ -56,7 +59,7 @@ const fn key(name: &'static str, kind: KeyKind, default: Option<&'static str>, h
 
 /// Every key, in the order of the reference.
 pub const KEYS: &[Key] = {
-    use KeyKind::{Bool, Duration, Int, List, Permissions, Size, Text};
+    use KeyKind::{Bool, Duration, Int, List, Permissions, Size, Table, Text};
     &[
         key("default_system", Text, Some(r#""host""#), "The system of a run that names none."),
         key("language", Text, Some(r#""en""#), "The language of messages to people: `en` or `zh`."),
@@ -103,6 +106,24 @@ pub const KEYS: &[Key] = {
         key("limits.runs", Int, Some("4"), "The runs the daemon has at the same time; more wait."),
         key("daemon.grace", Duration, Some(r#""30s""#), "How long steps under way may go on when the daemon is asked to stop."),
         key("daemon.systems", List, None, "The systems whose schedules run; those that are files of the project when absent."),
+        key(
+            "daemon.listen",
+            Text,
+            None,
+            "Where its pages and hooks are, as in `127.0.0.1:9321`; nowhere when absent. Beyond this machine only with a token.",
+        ),
+        key("daemon.token", Text, None, "The secret that whoever looks at its pages has to show."),
+        key(
+            "daemon.heartbeat.url",
+            Text,
+            None,
+            "What is asked for again and again as long as the daemon is well, for a monitor that misses it.",
+        ),
+        key("daemon.heartbeat.every", Duration, Some(r#""1m""#), "How often."),
+        key("hooks.NAME.runbook", Text, None, "The runbook that a request to `/hooks/NAME` starts."),
+        key("hooks.NAME.system", Text, None, "Its system; the default one when absent."),
+        key("hooks.NAME.secret", Text, None, "The secret that the requests are signed with; there is no hook without one."),
+        key("hooks.NAME.params", Table, None, "The parameters of the run."),
         key("retention.runs", Duration, Some(r#""90d""#), "How long the record of a run stays."),
         key("retention.logs", Duration, Some(r#""30d""#), "How long the logs and artefacts of a run stay."),
         key("retention.samples", Duration, Some(r#""30d""#), "How long measured values stay."),

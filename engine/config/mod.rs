@@ -27,7 +27,7 @@ pub use metrics::{METRICS, Metric};
 pub use policy::{Caps, Policy, Right, Role};
 pub use project::{FILE, Flags, Origin, Project};
 pub use secret::{SecretSource, kept_secret};
-pub use settings::{Limits, Retention, Sandbox, Settings};
+pub use settings::{Hook, Limits, Retention, Sandbox, Settings};
 pub use state::state_place;
 pub use systems::{BUILTIN, Loaded, Problems, Systems};
 

@@ -159,7 +159,7 @@ fn nearest(directory: &Path) -> Option<PathBuf> {
 }
 
 fn settable(kind: KeyKind) -> bool {
-    !matches!(kind, KeyKind::List | KeyKind::Permissions)
+    !matches!(kind, KeyKind::List | KeyKind::Permissions | KeyKind::Table)
 }
 
 /// A layer with a single key, whose text is read as its kind wants it.

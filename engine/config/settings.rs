@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::{Policy, SecretSource};
 use crate::model::{Size, Span};
@@ -25,6 +26,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How `runbook serve` works.
     pub daemon: Daemon,
+    /// Runs that other systems start, by name.
+    pub hooks: BTreeMap<String, Hook>,
     /// How long things stay.
     pub retention: Retention,
     /// Where secrets come from, by name.
@@ -57,6 +60,38 @@ pub struct Daemon {
     pub grace: Span,
     /// The systems whose schedules run; those that are files of the project when absent.
     pub systems: Option<Vec<String>>,
+    /// Where its pages and hooks are, as in `127.0.0.1:9321`; nowhere when absent. Beyond this machine only with a token.
+    pub listen: Option<String>,
+    /// The secret that whoever looks at its pages has to show.
+    pub token: Option<String>,
+    /// The sign of life it gives.
+    pub heartbeat: Heartbeat,
+}
+
+/// The sign of life a daemon gives.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Heartbeat {
+    /// What is asked for again and again as long as the daemon is well, for a monitor that misses it.
+    pub url: Option<String>,
+    /// How often.
+    pub every: Span,
+}
+
+/// A run that another system starts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// The runbook that a request to `/hooks/NAME` starts.
+    pub runbook: String,
+    /// Its system; the default one when absent.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// The secret that the requests are signed with; there is no hook without one.
+    pub secret: String,
+    /// The parameters of the run.
+    #[serde(default)]
+    pub params: BTreeMap<String, Value>,
 }
 
 /// How long things stay.
@@ -92,8 +127,6 @@ pub enum Sandbox {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
-
     use super::*;
     use crate::config::{Environment, Flags, KEYS, Project, Role};
 
@@ -111,6 +144,7 @@ mod tests {
     #[test]
     fn the_table_of_keys_is_the_fields_of_the_settings() {
         let mut settings = Settings { secrets: [("NAME".to_owned(), SecretSource::default())].into(), ..Settings::default() };
+        settings.hooks = [("NAME".to_owned(), Hook::default())].into();
         settings.policy.roles = [("NAME".to_owned(), Role::default())].into();
         let mut all = BTreeSet::new();
         fields(&serde_json::to_value(settings).unwrap(), "", &mut all);

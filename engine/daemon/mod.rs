@@ -10,12 +10,20 @@
 //! | `timetable.rs` | the schedules, and how their runs are started |
 //! | `care.rs` | which runs are the daemon's to bring to an end, also after its own |
 //! | `socket.rs` | the control socket |
+//! | `pages.rs` | what is answered over HTTP, and the sign of life |
+//! | `hooks.rs` | runs that other systems start |
+//! | `metrics.rs` | what is counted |
+//! | `http.rs` | requests taken apart, answers put together |
 //! | `post.rs` | the delivery of messages |
 //! | `notice.rs` | what people are told of runs that nobody watched |
 //! | `systemd.rs` | what the service manager is told |
 
 mod care;
+mod hooks;
+mod http;
+mod metrics;
 mod notice;
+mod pages;
 mod post;
 mod runs;
 mod socket;
@@ -30,6 +38,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 pub use care::Place;
+pub use hooks::Hook;
+pub use pages::{Doors, Secret};
 pub use systemd::Manager;
 pub use timetable::Timetable;
 
@@ -41,6 +51,8 @@ use crate::run::process::{Children, declare, helpers, sweep};
 use crate::run::{self, Request};
 use crate::store::{Sqlite, StateDir, Store};
 
+use metrics::Metrics;
+use pages::Pages;
 use post::Post;
 use runs::Runs;
 use timetable::Timekeeper;
@@ -81,6 +93,13 @@ pub trait Desk: Send + Sync {
     ///
     /// `config`; the daemon goes on with those it had.
     fn timetable(&self) -> Result<Timetable>;
+
+    /// What the settings say of those who come from outside.
+    ///
+    /// # Errors
+    ///
+    /// `config`; the daemon goes on with what it had.
+    fn doors(&self) -> Result<Doors>;
 
     /// What the settings say now.
     ///
@@ -144,11 +163,14 @@ pub fn serve(config: Config, told: &Receiver<Told>) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&config.state.database())?);
     let settings = config.desk.settings()?;
     let post = Post::start(store.clone(), config.state.clone(), config.desk.addresses()?);
-    let runs = Runs::new(&config, store.clone(), settings.places, post.clone());
+    let metrics = Arc::new(Metrics::new());
+    let runs = Runs::new(&config, store.clone(), settings.places, post.clone(), metrics.clone());
+    let pages = Pages::new(runs.clone(), store.clone(), metrics.clone(), config.desk.doors()?);
     let listener = seat.listen()?;
     let found = runs.bring_back()?;
-    let timekeeper = Timekeeper::start(store, &runs, config.desk.timetable()?, settings.places)?;
-    let daemon = Arc::new(Daemon { runs, timekeeper, config, since });
+    let timekeeper = Timekeeper::start(store, &runs, metrics, config.desk.timetable()?, settings.places)?;
+    pages.open()?;
+    let daemon = Arc::new(Daemon { runs, timekeeper, pages, config, since });
     socket::serve(listener, daemon.clone());
     tracing::info!(state = %daemon.config.state.root().display(), "serving; {found} runs were cut off and go on");
     daemon.config.manager.ready();
@@ -166,6 +188,7 @@ struct Daemon {
     config: Config,
     runs: Arc<Runs>,
     timekeeper: Timekeeper,
+    pages: Arc<Pages>,
     since: Timestamp,
 }
 
@@ -216,6 +239,7 @@ impl Daemon {
                     Err(error) => return Err(error),
                 }
             }
+            self.pages.is_alive();
             self.config.manager.alive();
         }
     }
@@ -225,8 +249,9 @@ impl Daemon {
         self.config.manager.reloading();
         let read = || {
             let _helpers = helpers();
-            let (settings, table) = (self.config.desk.settings()?, self.config.desk.timetable()?);
+            let (settings, table, doors) = (self.config.desk.settings()?, self.config.desk.timetable()?, self.config.desk.doors()?);
             self.runs.post().move_to(self.config.desk.addresses()?);
+            self.pages.change(doors);
             self.timekeeper.load(table, settings.places);
             Ok(settings)
         };

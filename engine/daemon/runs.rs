@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::metrics::Metrics;
 use super::post::Post;
 use super::{Config, Desk, Place, care, notice};
 use crate::error::{Error, Kind, Result};
@@ -37,9 +38,12 @@ pub(super) struct Runs {
     desk: Arc<dyn Desk>,
     binary: PathBuf,
     post: Arc<Post>,
+    metrics: Arc<Metrics>,
     floor: Mutex<Floor>,
     /// Held while a run is on record and not on the floor yet.
     doorway: RwLock<()>,
+    /// Held while it is found out whether a run is there already.
+    turnstile: Mutex<()>,
     scheduler: OnceLock<Handle>,
 }
 
@@ -57,6 +61,7 @@ struct Waiting {
     number: u64,
     id: RunId,
     work: Work,
+    since: Instant,
     /// Whether no person started it: it waits as long as everything is paused.
     is_automatic: bool,
     /// Why it waits, beside that there is no place.
@@ -96,9 +101,20 @@ enum Became {
 }
 
 impl Runs {
-    pub(super) fn new(config: &Config, store: Arc<dyn Store>, places: u32, post: Arc<Post>) -> Arc<Self> {
+    pub(super) fn new(config: &Config, store: Arc<dyn Store>, places: u32, post: Arc<Post>, metrics: Arc<Metrics>) -> Arc<Self> {
         let floor = Mutex::new(Floor { places: places as usize, ..Floor::default() });
-        Arc::new(Self { store, state: config.state.clone(), desk: config.desk.clone(), binary: config.binary.clone(), post, floor, doorway: RwLock::default(), scheduler: OnceLock::new() })
+        Arc::new(Self {
+            store,
+            state: config.state.clone(),
+            desk: config.desk.clone(),
+            binary: config.binary.clone(),
+            post,
+            metrics,
+            floor,
+            doorway: RwLock::default(),
+            turnstile: Mutex::default(),
+            scheduler: OnceLock::new(),
+        })
     }
 
     pub(super) fn post(&self) -> &Post {
@@ -108,6 +124,16 @@ impl Runs {
     /// Takes a run on. It is durable when this returns, and runs when its turn has come.
     pub(super) fn order(self: &Arc<Self>, order: &Order) -> Result<Queued> {
         self.order_as(order, RunId::new())
+    }
+
+    /// The same for what may come twice: the second time it is refused with `conflict`.
+    pub(super) fn order_once(self: &Arc<Self>, order: &Order, id: RunId) -> Result<Queued> {
+        let _one_after_the_other = self.turnstile.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.store.run(id) {
+            Ok(run) => Err(Error::new(Kind::Conflict, format!("this was taken already: run #{}", run.run)).permanent()),
+            Err(error) if error.kind == Kind::NotFound => self.order_as(order, id),
+            Err(error) => Err(error),
+        }
     }
 
     /// The same with an identity of which there can not be two.
@@ -138,7 +164,15 @@ impl Runs {
         let number = run.run;
         tracing::info!(run = number, runbook = run.runbook, system = run.system, by = run.by, "taken on");
         let is_automatic = is_automatic(run.trigger);
-        self.floor().queue.push_back(Waiting { number, id, work: Work::Begin(Box::new(enrolled)), is_automatic, why: None, not_before: None });
+        self.floor().queue.push_back(Waiting {
+            number,
+            id,
+            work: Work::Begin(Box::new(enrolled)),
+            since: Instant::now(),
+            is_automatic,
+            why: None,
+            not_before: None,
+        });
         drop(doorway);
         self.fill();
         let why = self.queued().into_iter().find(|queued| queued.run == number).and_then(|queued| queued.why);
@@ -186,7 +220,8 @@ impl Runs {
         let states = vec![RunState::Running, RunState::Waiting, RunState::Queued];
         let nobody_comes = self.doorway.write().unwrap_or_else(PoisonError::into_inner);
         for run in self.store.list(&Filter { states, ..Filter::default() })? {
-            if run.supervisor != Some(me()) || self.floor().knows(run.run) {
+            // One that another run started has its place in that one.
+            if run.supervisor != Some(me()) || run.parent.is_some() || self.floor().knows(run.run) {
                 continue;
             }
             let error = Error::new(Kind::Bug, "its supervisor ended without a last word").hint("see the log of the daemon");
@@ -280,6 +315,9 @@ impl Runs {
             let mut floor = self.floor();
             let Some(waiting) = floor.next(is_held) else { return };
             let number = waiting.number;
+            if matches!(waiting.work, Work::Begin(_)) {
+                self.metrics.placed(waiting.since.elapsed());
+            }
             floor.active.insert(number, Active { control: None, cancel: Cancel::No });
             drop(floor);
             let runs = self.clone();
@@ -410,8 +448,9 @@ impl Runs {
         Ok(system.unwrap_or_default())
     }
 
-    /// Tells people what they have to know of the end of a run. The same is said once.
+    /// Counts a run that ended, and tells people what they have to know of it. The same is said once.
     fn tell_end(&self, run: &Run, system: &System) -> Result<()> {
+        self.metrics.ended(run);
         let addresses = self.post.addresses();
         if run.status == RunState::NeedsAttention {
             return notice::needs_a_person(&*self.store, &addresses, system, run);
@@ -439,7 +478,7 @@ impl Runs {
     }
 
     /// Whether nothing may start by itself. Who can not find out starts nothing.
-    fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         let holds = |pause: &Pause| pause.holds(super::now());
         match self.store.held_schedules() {
             Ok(held) => held.iter().any(|state| state.schedule == "*" && state.paused.as_ref().is_some_and(holds)),
@@ -485,10 +524,11 @@ impl Runs {
 
     /// Ends a run that waits.
     fn end(&self, waiting: Waiting, status: RunState, exit_code: u8, error: Error) -> Result<()> {
-        match waiting.work {
+        let run = match waiting.work {
             Work::Begin(enrolled) => enrolled.give_up(&*self.store, status, exit_code, error)?,
             Work::GoOn => care::close(&*self.store, &self.state, waiting.id, status, exit_code, error)?,
         };
+        self.metrics.ended(&run);
         self.report_end(waiting.number);
         care::drop(&*self.store, waiting.id)
     }
@@ -514,7 +554,10 @@ impl Floor {
             return None;
         }
         let now = Instant::now();
-        let at = self.queue.iter().position(|waiting| waiting.not_before.is_none_or(|then| then <= now) && !(is_held && waiting.is_automatic))?;
+        let at = self
+            .queue
+            .iter()
+            .position(|waiting| waiting.not_before.is_none_or(|then| then <= now) && !(is_held && waiting.is_automatic))?;
         self.queue.remove(at)
     }
 
@@ -535,7 +578,7 @@ fn is_automatic(trigger: Trigger) -> bool {
 
 impl Waiting {
     fn again(number: u64, id: RunId, is_automatic: bool, why: impl Into<String>, not_before: Option<Instant>) -> Self {
-        Self { number, id, work: Work::GoOn, is_automatic, why: Some(why.into()), not_before }
+        Self { number, id, work: Work::GoOn, since: Instant::now(), is_automatic, why: Some(why.into()), not_before }
     }
 }
 

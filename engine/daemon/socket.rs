@@ -98,7 +98,7 @@ fn standing(daemon: &Daemon) -> Standing {
         places,
         queued: daemon.runs.queued(),
         schedules: daemon.timekeeper.standing(),
-        listen: None,
+        listen: daemon.pages.address().map(|address| address.to_string()),
     }
 }
 

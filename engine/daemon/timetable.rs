@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 use tokio::runtime::Builder;
 
+use super::metrics::Metrics;
 use super::runs::Runs;
 use super::{Place, now};
 use crate::error::{Error, Kind, Result};
@@ -45,11 +46,11 @@ pub(super) struct Timekeeper {
 
 impl Timekeeper {
     /// Takes up the schedules where the daemon before left them, and begins. The runs of that one have to be back.
-    pub(super) fn start(store: Arc<dyn Store>, runs: &Arc<Runs>, table: Timetable, places: u32) -> Result<Self> {
+    pub(super) fn start(store: Arc<dyn Store>, runs: &Arc<Runs>, metrics: Arc<Metrics>, table: Timetable, places: u32) -> Result<Self> {
         let entries = table.entries.clone();
         table.tell_problems();
         let table = Arc::new(Mutex::new(table));
-        let launcher = Launcher { store: store.clone(), runs: runs.clone(), table: table.clone() };
+        let launcher = Launcher { store: store.clone(), runs: runs.clone(), metrics, table: table.clone() };
         let mut scheduler = Scheduler::new(store.clone(), Arc::new(launcher), Arc::new(SystemClock), places as usize);
         let handle = scheduler.handle();
         runs.report_to(handle.clone());
@@ -119,8 +120,7 @@ impl Timetable {
     fn next(&self, held: &[ScheduleState], now: Timestamp) -> Option<Next> {
         let paused = held.iter().filter(|state| state.paused.as_ref().is_some_and(|pause| pause.holds(now)));
         let paused: BTreeSet<&str> = paused.map(|state| state.schedule.as_str()).collect();
-        let is_paused =
-            |entry: &Entry| ["*", &format!("{}/*", entry.system), &entry.key].into_iter().any(|name| paused.contains(name));
+        let is_paused = |entry: &Entry| ["*", &format!("{}/*", entry.system), &entry.key].into_iter().any(|name| paused.contains(name));
         let open = self.entries.iter().filter(|entry| !is_paused(entry));
         let moments = open.filter_map(|entry| Some((entry.start(entry.timing.next(now)?.at), entry)));
         moments.min_by_key(|(at, _)| *at).map(|(at, entry)| Next { schedule: entry.key.clone(), at })
@@ -131,6 +131,7 @@ impl Timetable {
 struct Launcher {
     store: Arc<dyn Store>,
     runs: Arc<Runs>,
+    metrics: Arc<Metrics>,
     table: Arc<Mutex<Timetable>>,
 }
 
@@ -185,6 +186,7 @@ impl Launch for Launcher {
     }
 
     fn decided(&self, tick: &Tick) {
+        self.metrics.decided(tick);
         let Some(cause) = tick.outcome.cause() else { return };
         tracing::info!(schedule = tick.schedule, due = %tick.due, "{}: {}", tick.outcome.name(), cause.detail);
         if cause.reason != Reason::Refused {
@@ -197,7 +199,7 @@ impl Launch for Launcher {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

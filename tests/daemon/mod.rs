@@ -1,6 +1,7 @@
 //! The daemon, by real processes: what it is asked, what it survives, and what it leaves.
 
 mod crash;
+mod pages;
 mod schedule;
 mod stop;
 

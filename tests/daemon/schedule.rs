@@ -112,10 +112,8 @@ fn schedules_are_read_again_and_one_that_is_wrong_silences_no_other() {
     daemon.signal("HUP");
     wait_until("it runs", || there(&project, "count"));
     // The file of the system is broken: what it had stays due. Another one is new, and in order.
-    let project = shop(project, "[schedules.test]\ncron = \"60 * * * *\"\n").file(
-        "runbooks/systems/blog.toml",
-        "title = \"Blog\"\ncode = \"BL\"\n[schedules.test]\nevery = \"1s\"\n",
-    );
+    let project = shop(project, "[schedules.test]\ncron = \"60 * * * *\"\n")
+        .file("runbooks/systems/blog.toml", "title = \"Blog\"\ncode = \"BL\"\n[schedules.test]\nevery = \"1s\"\n");
     daemon.signal("HUP");
     wait_until("the new one runs", || started(&project).iter().any(|tick| tick.schedule == "blog/test"));
     // What was due is not forgotten: its moments say why nothing runs.
@@ -205,7 +203,9 @@ fn what_can_not_start_is_said_by_its_tick_and_to_people() {
 #[test]
 fn a_tick_has_one_run_whenever_the_daemon_is_killed() {
     let kills: u64 = std::env::var("RUNBOOK_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
-    let each = |name: &str| format!("[schedules.{name}]\nrunbook = \"test\"\ncron = \"* * * * * *\"\noverlap = \"allow\"\ncatch_up = \"all(5)\"\n");
+    let each = |name: &str| {
+        format!("[schedules.{name}]\nrunbook = \"test\"\ncron = \"* * * * * *\"\noverlap = \"allow\"\ncatch_up = \"all(5)\"\n")
+    };
     let text: String = ["a", "b", "c", "d"].map(each).concat();
     let project = shop(project(&[("test", COUNTS)]), &text).file("runbook.toml", "limits.runs = 20\n");
     let mut daemon = project.serve();

@@ -139,8 +139,11 @@ impl Schedules {
             if has_only_headers && name == *default {
                 system.schedules.clear();
             }
+            let before = live.schedules.known.len();
             live.schedules.of_system(app, &system, name == *default)?;
-            live.systems.push(system);
+            if !has_only_headers || name != *default || live.schedules.known.len() > before {
+                live.systems.push(system);
+            }
         }
         Ok(live)
     }
