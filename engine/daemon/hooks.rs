@@ -93,7 +93,7 @@ fn identity(name: &str, time: i64, signature: &[u8]) -> RunId {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    if text.len() % 2 == 0 && text.bytes().all(|letter| letter.is_ascii_hexdigit()) { digits.collect() } else { None }
+    if text.len().is_multiple_of(2) && text.bytes().all(|letter| letter.is_ascii_hexdigit()) { digits.collect() } else { None }
 }
 
 #[cfg(test)]
