@@ -51,9 +51,9 @@ pub(super) fn ended(store: &dyn Store, addresses: &Addresses, system: &System, r
     match run.status {
         RunState::Failed | RunState::TimedOut => {
             let why = run.error.as_ref().map_or_else(|| run.status.name().to_owned(), |error| error.message.clone());
-            news(why, Some(format!("runbook logs {} --failed", run.run))).goes_bad(store, addresses, run.status.name())
+            news(why, Some(format!("runbook logs {} --failed", run.run))).is_bad(store, addresses, run.status.name())
         }
-        RunState::Succeeded | RunState::Warning => news(run.status.name().to_owned(), None).goes_well(store, addresses),
+        RunState::Succeeded | RunState::Warning => news(run.status.name().to_owned(), None).is_good(store, addresses),
         _ => Ok(()),
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn refused(store: &dyn Store, addresses: &Addresses, system: &System,
     let next = Some(format!("runbook schedule why {} {}", tick.runbook, tick.due));
     let dedupe = format!("tick {} {}", tick.schedule, tick.due);
     let news = News { runbook: &tick.runbook, system, dedupe, what: tick.runbook.clone(), text: why.to_owned(), next, at: now() };
-    news.goes_bad(store, addresses, "not started")
+    news.is_bad(store, addresses, "not started")
 }
 
 /// What happened to a runbook that starts by itself.
@@ -87,7 +87,7 @@ impl News<'_> {
         format!("trouble/{}/{}", self.system.name, self.runbook)
     }
 
-    fn goes_bad(self, store: &dyn Store, addresses: &Addresses, how: &str) -> Result<()> {
+    fn is_bad(&self, store: &dyn Store, addresses: &Addresses, how: &str) -> Result<()> {
         let key = self.key();
         if store.note(SCOPE, &key)?.is_some() {
             return Ok(());
@@ -97,7 +97,7 @@ impl News<'_> {
         store.keep_note(SCOPE, &key, &json!({ "since": self.at }))
     }
 
-    fn goes_well(self, store: &dyn Store, addresses: &Addresses) -> Result<()> {
+    fn is_good(&self, store: &dyn Store, addresses: &Addresses) -> Result<()> {
         let key = self.key();
         if store.note(SCOPE, &key)?.is_none() {
             return Ok(());
