@@ -10,7 +10,7 @@ use sha2::Sha256;
 use super::{project, wait_for};
 use crate::harness::{Project, wait_until};
 
-const HELLO: &str = "runbook(#{ title: \"t\", params: #{ who: #{ \"default\": \"you\" } } }); step(\"hello\", || log::info(params::who)); check(\"a\", || true);";
+const HELLO: &str = "runbook(#{ title: \"t\", params: #{ who: #{ def: \"you\" } } }); step(\"hello\", || params::who); check(\"a\", || #{ level: \"ok\" });";
 
 /// Where the pages of the daemon are.
 fn address(project: Project) -> (Project, String) {
