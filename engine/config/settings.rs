@@ -84,13 +84,13 @@ pub struct Heartbeat {
 pub struct Hook {
     /// The runbook that a request to `/hooks/NAME` starts.
     pub runbook: String,
-    /// Its system; the default one when absent.
     #[serde(default)]
+    /// Its system; the default one when absent.
     pub system: Option<String>,
     /// The secret that the requests are signed with; there is no hook without one.
     pub secret: String,
-    /// The parameters of the run.
     #[serde(default)]
+    /// The parameters of the run.
     pub params: BTreeMap<String, Value>,
 }
 

@@ -126,6 +126,7 @@ fn post(address: &str, name: &str, time: i64, signed: &[u8], body: &[u8]) -> (u1
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the daemon of the test lives by the clock of the machine")]
 fn a_hook_starts_its_run_once_for_each_request_that_is_signed() {
     let text = "daemon.listen = \"127.0.0.1:0\"\n[secrets.s]\nenv = \"HOOK\"\n\
                 [hooks.deployed]\nrunbook = \"test\"\nsecret = \"s\"\nparams = { who = \"them\" }\n\

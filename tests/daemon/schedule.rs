@@ -58,6 +58,7 @@ fn what_is_due_runs_and_its_tick_says_so() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the daemon of the test lives by the clock of the machine")]
 fn a_moment_that_was_is_no_moment_for_the_next_daemon() {
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(15);
     let project = shop(project(&[("test", COUNTS)]), &format!("[schedules.test]\nat = \"{}\"\n", soon.strftime("%Y-%m-%dT%H:%M:%SZ")));
