@@ -101,6 +101,8 @@ const BATCH: usize = 128;
 const PATIENCE: Duration = Duration::from_millis(800);
 /// How long a script that delivers the outbox waits for what is not due yet.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a lock may be held by nobody in particular before it counts as held.
+const NAMELESS: Duration = Duration::from_millis(500);
 /// How long a run that is replaced may clean up.
 const REPLACE_PATIENCE: Duration = Duration::from_secs(120);
 /// A longer message is refused, whatever the worker let through.
@@ -505,7 +507,7 @@ impl<'a> Supervisor<'a> {
         let when = lock.when;
         let name = Lock::turns(self.state, &lock.name, self.request.within.as_ref());
         let until = match when {
-            WhenLocked::Fail => Some(Instant::now()),
+            WhenLocked::Fail => Some(Instant::now() + NAMELESS),
             WhenLocked::Wait(patience) => Instant::now().checked_add(patience.0),
             WhenLocked::Replace => Instant::now().checked_add(REPLACE_PATIENCE),
         };
@@ -513,7 +515,8 @@ impl<'a> Supervisor<'a> {
         match Lock::take(self.state, &name) {
             Ok(Taken::Now(lock, left)) => return self.hold(lock, left).err().and_then(no_lock),
             Ok(Taken::Above) => return None,
-            Ok(Taken::ByOther(_)) if when == WhenLocked::Fail => {}
+            Ok(Taken::ByOther(Some(_))) if when == WhenLocked::Fail => {}
+            // Nobody's name on it: somebody is about to begin, or had given up when the turn came, and drops it at once.
             Ok(Taken::ByOther(_)) => {
                 let messages = self.control.0.clone();
                 let turn = move |held| {
@@ -530,7 +533,7 @@ impl<'a> Supervisor<'a> {
         loop {
             let owner = owner_of(self.state, &name);
             let holder = holder(owner.as_ref());
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if until.is_some_and(|until| Instant::now() >= until) || (when == WhenLocked::Fail && owner.is_some()) {
                 break Some(NotBegun(RunState::Skipped, 6, locked(&name, &holder, owner.as_ref(), when)));
             }
             if owner.is_some() && owner != asked {
