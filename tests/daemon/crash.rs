@@ -37,7 +37,7 @@ fn a_step_in_doubt_is_a_persons_who_is_told() {
     let project = project(&[("test", text)]).file("runbooks/systems/shop.toml", &system);
     let daemon = project.serve();
     let done = project.command(["run", "test", "-s", "shop", "--detach"]).succeeds();
-    wait_until("it was paid", || there(&done.project, "paid"));
+    wait_until("it was paid", || there(&done.project, "paid") && read(&done.project, "paid") == "once\n");
     daemon.kill();
     let _daemon = done.project.serve();
     wait_for(&done.project, "1", "needs-attention");

@@ -85,14 +85,17 @@ impl Sqlite {
         let fresh = !path.exists();
         let mut connection =
             Connection::open(path).map_err(|error| failed(&error).hint(format!("the state is in `{}`", path.display())))?;
-        // Before anything is written: a newer database stays as it is, to the byte.
-        format::read(&connection)?;
+        connection.busy_timeout(BUSY).map_err(|error| failed(&error))?;
+        let queue = Queue::of(path);
+        // Before anything is written: a newer database stays as it is, to the byte. One that is being made is not
+        // looked at by two: SQLite refuses the second one that asks for a WAL, and does not let it wait.
+        let _turn = (format::read(&connection)? == 0).then(|| queue.wait()).transpose()?;
         prepare(&connection)?;
         if fresh {
             restrict(path)?;
         }
         format::migrate(&mut connection)?;
-        Ok(Self { queue: Some(Queue::of(path)), ballast: Some(Ballast::of(directory)), ..Self::of(connection) })
+        Ok(Self { queue: Some(queue), ballast: Some(Ballast::of(directory)), ..Self::of(connection) })
     }
 
     /// Opens the database to look at it: nothing is made, and nothing is waited for.
@@ -259,7 +262,6 @@ impl Sqlite {
 
 fn prepare(connection: &Connection) -> Result<()> {
     let set = || -> rusqlite::Result<()> {
-        connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
