@@ -90,6 +90,7 @@ fn time_of_day(second: &CronField<'_>, minute: &CronField<'_>, hour: &CronField<
     let seconds = match (second.text(), second.values().as_slice()) {
         ("0", _) => String::new(),
         ("*", _) => "each second ".to_owned(),
+        (text, _) if text.strip_prefix("*/").is_some_and(divides_an_hour) => format!("every {} seconds ", &text[2..]),
         (_, values) => format!("at second {} ", series(values, u32::to_string)),
     };
     let (minutes, hours) = (minute.values(), hour.values());
@@ -104,6 +105,7 @@ fn time_of_day(second: &CronField<'_>, minute: &CronField<'_>, hour: &CronField<
         _ => format!("the hours {}", series(&hours, u32::to_string)),
     };
     let minutes = match (minute.text(), minutes.as_slice()) {
+        ("*", _) if hour.text() == "*" && second.is_star() => return seconds.trim_end().to_owned(),
         ("*", _) if hour.text() == "*" => return format!("{seconds}every minute"),
         ("*", _) => format!("every minute of {of_hours}"),
         (text, _) if hour.text() == "*" && text.strip_prefix("*/").is_some_and(divides_an_hour) => {
@@ -161,6 +163,9 @@ mod tests {
             ("0 0 */10 * 1", "at 00:00 on day 1, 11, 21 and 31 of the month when it is Monday"),
             ("0 0 1 1,7 *", "at 00:00 on day 1 of the month in January and July"),
             ("30 0 9 * * *", "at second 30 of 09:00"),
+            ("* * * * * *", "each second"),
+            ("*/2 * * * * *", "every 2 seconds"),
+            ("15 * * * * *", "at second 15 every minute"),
         ] {
             assert_eq!(in_words(&rule.parse().unwrap()), words, "{rule}");
         }

@@ -114,7 +114,7 @@ pub(crate) fn pause(args: PauseArgs, app: &App) -> Result<u8, Problems> {
     answer(app, &store, &target.key, || {
         let until = until
             .map_or("until someone resumes it".to_owned(), |until| format!("until {}", super::shown(until, &jiff::tz::TimeZone::system())));
-        format!("{} paused {until}; what goes on is not stopped     runbook schedule resume", target.words())
+        format!("{} paused {until}; what goes on is not stopped     runbook schedule resume {}", target.words(), target.argument())
     })
 }
 
@@ -145,6 +145,15 @@ impl Target {
             None => "every schedule is".to_owned(),
             Some(system) if self.runbook.is_empty() => format!("every schedule of {system} is"),
             Some(_) => format!("{} is", self.key),
+        }
+    }
+
+    /// As it is named on the command line.
+    fn argument(&self) -> String {
+        match &self.system {
+            None => "--all".to_owned(),
+            Some(system) if self.runbook.is_empty() => format!("-s {system}"),
+            Some(_) => self.key.clone(),
         }
     }
 }
