@@ -51,6 +51,8 @@ fn a_sub_run_is_a_run_and_a_step_and_its_outcome_the_answer() {
     assert_eq!(json["outputs"]["got"], serde_json::json!([42, "succeeded", "fine", 2, 2]), "{json}");
     let steps: Vec<_> = json["steps"].as_array().unwrap().iter().map(|step| (step["key"].clone(), step["run"].clone())).collect();
     assert_eq!(steps, [("run child".into(), 2.into()), ("run child#2".into(), 3.into())]);
+    let (done, newest) = run_of(done, "last");
+    assert_eq!(newest["run"], 1, "a part is not the newest run");
     let (done, child) = run_of(done, "2");
     assert_eq!((&child["parent"]["run"], &child["parent"]["step"], &child["trigger"]), (&1.into(), &"run child".into(), &"run".into()));
     assert_eq!((&child["params"]["n"], &child["by"]), (&21.into(), &"maya".into()));

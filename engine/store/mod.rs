@@ -311,7 +311,12 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
     let missing = || Error::new(Kind::Usage, format!("there is no run `{reference}`")).hint("`runbook history` lists the runs");
     if bare == "last" || bare.starts_with("last:") {
         let runbook = bare.strip_prefix("last:").map(str::to_owned);
-        return store.list(&Filter { runbook, limit: 1, ..Filter::default() })?.pop().ok_or_else(missing);
+        let run = store.list(&Filter { runbook, limit: 1, ..Filter::default() })?.pop().ok_or_else(missing)?;
+        return match &run.parent {
+            // Of the newest run a sub-run is only a part.
+            Some(parent) if bare == "last" => find(store, &top(store, parent.run)?.to_string()),
+            _ => Ok(run),
+        };
     }
     if let Ok(number) = bare.parse()
         && let Some(run) = store.list(&Filter { number: Some(number), ..Filter::default() })?.pop()
@@ -327,6 +332,12 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
         0 => Err(missing()),
         _ => Err(Error::new(Kind::Usage, format!("`{reference}` means more than one run")).hint("write more of it")),
     }
+}
+
+/// The number of the run above all that this one is a part of.
+fn top(store: &dyn Store, number: u64) -> Result<u64> {
+    let above = store.list(&Filter { number: Some(number), ..Filter::default() })?.pop().and_then(|run| run.parent);
+    above.map_or(Ok(number), |parent| top(store, parent.run))
 }
 
 /// The name of the database in the state directory.
