@@ -29,7 +29,8 @@ pub(crate) fn kill_descendants(pid: u32) -> bool {
     let mut told = HashSet::new();
     while Instant::now() < until {
         let living = descendants(pid);
-        if living.is_empty() {
+        // What was killed is nobody's descendant once its parent is gone, and may still be dying.
+        if living.is_empty() && told.iter().all(is_dead) {
             return true;
         }
         let mut is_news = false;
@@ -44,6 +45,10 @@ pub(crate) fn kill_descendants(pid: u32) -> bool {
         }
     }
     false
+}
+
+fn is_dead(pid: &Pid) -> bool {
+    u32::try_from(pid.as_raw_nonzero().get()).ok().and_then(Stat::of).is_none_or(|process| process.is_over())
 }
 
 /// Kills and collects every descendant of this process that does not come from one of these children.
