@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::cli::app::{App, stored_secret};
 use crate::cli::office::Office;
-use crate::cli::resume::{Prepared, prepared, recorded_script, secrets_again};
+use crate::cli::resume::{asked_again, plan_of, prepared, recorded_script, secrets_again};
 use crate::cli::run::{Asked, Order as Wanted, asked_of, passed};
 use crate::cli::schedule::{Live, Schedules};
 use crate::cli::{Color, Global, outbox};
@@ -19,7 +19,7 @@ use crate::model::{Event, Origin, Plan, Run, Trigger};
 use crate::run::daemon::Order;
 use crate::run::outbox::Addresses;
 use crate::run::process::helpers;
-use crate::run::{self, Faults, Ordered, Request, Worker};
+use crate::run::{self, Ordered, Request, Worker};
 use crate::script::Given;
 use crate::store::{StateDir, Store, find_plan};
 
@@ -72,22 +72,11 @@ impl crate::daemon::Desk for Desk {
         let app = app_in(place.directory.clone(), place.config.clone());
         let read = || -> Result<Request, Problems> {
             let script = recorded_script(store, run)?;
-            let Prepared { system, params, plan } = prepared(run, events, &app)?;
-            let is_its_plan = |known: &Plan| known.run == Some(run.id) || plan.as_ref() == Some(&known.hash);
-            let secret_params = secrets_again(&[], &script.header, &params, &app)?;
-            let asked = Asked {
-                origin: Origin { trigger: run.trigger, account: place.account.clone() },
-                script,
-                system,
-                params,
-                shown: run.params.clone(),
-                secret_params,
-                commit: run.commit.clone(),
-                timeout: None,
-                plan: store.plans()?.into_iter().find(is_its_plan),
-                when_locked: None,
-                faults: Faults::default(),
-            };
+            let prepared = prepared(run, events, &app)?;
+            let secret_params = secrets_again(&[], &script.header, &prepared.params, &app)?;
+            let plan = plan_of(run, prepared.plan.as_deref(), store)?;
+            let origin = Origin { trigger: run.trigger, account: place.account.clone() };
+            let asked = Asked { plan, ..asked_again(run, origin, script, prepared, secret_params) };
             asked.for_resume(run, &app, &app.state()?, store)
         };
         Ok(Request { by: "daemon".to_owned(), ..read()? })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::cli::app::App;
-use crate::cli::resume::{Prepared, prepared, recorded_script};
+use crate::cli::resume::{asked_again, prepared, recorded_script};
 use crate::cli::run::{Asked, plain_params, this_binary};
 use crate::cli::{clearance, commit};
 use crate::config::Problems;
@@ -38,20 +38,9 @@ impl Dispatch for Office<'_> {
 
     fn again(&self, run: &Run, events: &[Event], above: &Request, planned: Option<&Plan>) -> Result<Ordered> {
         let script = recorded_script(self.store, run)?;
-        let Prepared { system, params, .. } = prepared(run, events, self.app)?;
-        let asked = Asked {
-            origin: above.origin.clone(),
-            secret_params: passed_on(&script.header, &params, above),
-            shown: run.params.clone(),
-            commit: run.commit.clone(),
-            timeout: None,
-            plan: None,
-            when_locked: None,
-            faults: Faults::default(),
-            params,
-            system,
-            script,
-        };
+        let prepared = prepared(run, events, self.app)?;
+        let secret_params = passed_on(&script.header, &prepared.params, above);
+        let asked = asked_again(run, above.origin.clone(), script, prepared, secret_params);
         let request = asked.for_sub_run(self.app, self.state, self.store)?;
         let approvals = clearance::of_sub_run_again(&request, planned, self.store, self.app)?;
         Ok(Ordered { request, approvals })

@@ -10,9 +10,9 @@ use crate::cli::params::{self, ParamArgs};
 use crate::cli::run::{Answer, Asked, FaultArgs, conduct, this_binary};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Decision, Event, EventKind, Header, ParamType, Plan, Run, Says, Span, StepState, System};
+use crate::model::{Decision, Event, EventKind, Header, Origin, ParamType, Plan, Run, Says, Span, StepState, System};
 use crate::run::journal::Journal;
-use crate::run::{Supervisor, Worker};
+use crate::run::{Faults, Supervisor, Worker};
 use crate::script::Script;
 use crate::store::audit::{Act, Action, audited};
 use crate::store::{Store, find};
@@ -46,21 +46,11 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let decisions = args.step.iter().map(|text| decision(text, &run, &events)).collect::<Result<Vec<_>>>()?;
     let worker = Worker::start(&this_binary()?)?;
     let script = recorded_script(&store, &run)?;
-    let Prepared { system, params, plan } = prepared(&run, &events, app)?;
-    let secret_params = secrets_again(&args.p, &script.header, &params, app)?;
-    let asked = Asked {
-        origin: app.origin(),
-        script,
-        system,
-        params,
-        shown: run.params.clone(),
-        secret_params,
-        commit: run.commit.clone(),
-        timeout: args.timeout,
-        plan: plan_of(&run, plan.as_deref(), &store)?,
-        when_locked: None,
-        faults: args.faults.faults(),
-    };
+    let prepared = prepared(&run, &events, app)?;
+    let secret_params = secrets_again(&args.p, &script.header, &prepared.params, app)?;
+    let plan = plan_of(&run, prepared.plan.as_deref(), &store)?;
+    let asked = asked_again(&run, app.origin(), script, prepared, secret_params);
+    let asked = Asked { timeout: args.timeout, plan, faults: args.faults.faults(), ..asked };
     let request = asked.for_resume(&run, app, &state, &store)?;
     app.terminal.say(&format!("#{} goes on: {}", run.run, standing(&run)));
     let act = act(&run, &decisions, app);
@@ -69,8 +59,15 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     conduct(supervisor, &store, &state, app, args.answer)
 }
 
+/// A recorded run that goes on, on the word of `origin`, with the texts and the system it began with.
+pub(super) fn asked_again(run: &Run, origin: Origin, script: Script, prepared: Prepared, secret_params: BTreeMap<String, String>) -> Asked {
+    let Prepared { system, params, .. } = prepared;
+    let (shown, commit, faults) = (run.params.clone(), run.commit.clone(), Faults::default());
+    Asked { origin, script, system, params, shown, secret_params, commit, timeout: None, plan: None, when_locked: None, faults }
+}
+
 /// The plan that a run carries out; that of a sub-run is a part of one that the run above it made its own.
-fn plan_of(run: &Run, hash: Option<&str>, store: &dyn Store) -> Result<Option<Plan>> {
+pub(super) fn plan_of(run: &Run, hash: Option<&str>, store: &dyn Store) -> Result<Option<Plan>> {
     let plans = store.plans()?;
     let found = plans.iter().flat_map(|plan| plan.all()).find(|known| known.run == Some(run.id) || hash == Some(known.hash.as_str()));
     let taken = run.parent.as_ref().map(|_| run.id);
