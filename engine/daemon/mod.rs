@@ -49,7 +49,7 @@ use crate::run::daemon::{Order, Seat};
 use crate::run::outbox::Addresses;
 use crate::run::process::{Children, declare, helpers, sweep};
 use crate::run::{self, Request};
-use crate::store::{Sqlite, StateDir, Store};
+use crate::store::{Sqlite, StateDir, Store, now};
 
 use metrics::Metrics;
 use pages::Pages;
@@ -266,9 +266,4 @@ impl Daemon {
         self.config.manager.ready();
         settings
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the daemon stamps its own start, and the ends it records for others")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }

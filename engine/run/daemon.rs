@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +19,7 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Pause, Span, Trigger, WhenLocked};
 use crate::run::process::{hang_up, is_alive, me};
-use crate::store::{ProcessId, StateDir};
+use crate::store::{Claim, ProcessId, StateDir};
 
 /// The version of what is said over the socket.
 pub const VERSION: u32 = 1;
@@ -43,7 +42,7 @@ pub struct Holder {
 /// The right to serve a state directory. It ends with its process at the latest, however that ends.
 #[derive(Debug)]
 pub struct Seat {
-    file: File,
+    claim: Claim,
     socket: PathBuf,
 }
 
@@ -54,20 +53,14 @@ impl Seat {
     ///
     /// `not_started`, naming the holder, when another process has it; `store`.
     pub fn take(state: &StateDir, since: Timestamp) -> Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt;
         let path = state.root().join("daemon.lock");
         let failed = |error: std::io::Error| Error::because(Kind::Store, format_args!("`{}`", path.display()), &error);
-        let open = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = open.map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(state)),
-            Err(error) => return Err(failed(error.into())),
-        }
+        let claim = Claim::take(&path).map_err(failed)?.ok_or_else(|| taken(state))?;
         let holder = Holder { process: me(), since, version: env!("CARGO_PKG_VERSION").to_owned() };
         let text = serde_json::to_string(&holder).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
+        let mut file = claim.file();
         file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(failed)?;
-        Ok(Self { file, socket: state.root().join(SOCKET) })
+        Ok(Self { claim, socket: state.root().join(SOCKET) })
     }
 
     /// Listens on the socket. What is left of an earlier one is removed first.
@@ -90,9 +83,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         // A file that stays names a process that is gone, and holds nobody up.
         let _ = std::fs::remove_file(&self.socket);
-        let _ = self.file.set_len(0);
-        // A process that is just being started has the file too, until it becomes another program.
-        let _ = flock(&self.file, FlockOperation::Unlock);
+        let _ = self.claim.file().set_len(0);
     }
 }
 

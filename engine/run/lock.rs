@@ -10,7 +10,6 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{Run, Span, WhenLocked};
 use crate::run::dispatch::Within;
 use crate::run::process::{is_above_me, is_alive, me, of};
-use crate::store::{ProcessId, StateDir};
+use crate::store::{Claim, ProcessId, StateDir};
 use crate::words::hex;
 
 /// The lock a run asks for.
@@ -66,7 +65,7 @@ impl Owner {
 #[derive(Debug)]
 pub(super) struct Lock {
     name: String,
-    file: File,
+    claim: Claim,
 }
 
 /// What became of an attempt to take a lock.
@@ -96,37 +95,30 @@ impl Lock {
     }
 
     pub(super) fn take(state: &StateDir, name: &str) -> Result<Taken> {
-        let file = open(state, name)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Self::taken(file, &path(state, name), name).map(|(lock, left)| Taken::Now(lock, left)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(match owner_of(state, name) {
+        let path = prepared(state, name)?;
+        Ok(match Claim::take(&path).map_err(|error| failed(name, &error))? {
+            Some(claim) => Self::taken(claim, &path, name).map(|(lock, left)| Taken::Now(lock, left))?,
+            None => match owner_of(state, name) {
                 Some(owner) if is_above_me(owner.worker) => Taken::Above,
                 owner => Taken::ByOther(owner),
-            }),
-            Err(error) => Err(failed(name, &error.into())),
-        }
+            },
+        })
     }
 
-    /// Queues for it: `turn` is called when it is held, on another thread, since nothing ends the wait for a lock.
-    /// Who gave up meanwhile drops what it is given. The kernel serves those who queue in their order.
+    /// Queues for it: `turn` is called when it is held, on another thread. Who gave up meanwhile drops what it is given.
     pub(super) fn queue(state: &StateDir, name: &str, turn: impl FnOnce(Result<(Self, Option<Owner>)>) + Send + 'static) -> Result<()> {
-        let (file, path, name) = (open(state, name)?, path(state, name), name.to_owned());
-        std::thread::spawn(move || {
-            let held = loop {
-                match flock(&file, FlockOperation::LockExclusive) {
-                    Err(rustix::io::Errno::INTR) => {}
-                    held => break held,
-                }
-            };
-            turn(held.map_err(|error| failed(&name, &error.into())).and_then(|()| Self::taken(file, &path, &name)));
-        });
-        Ok(())
+        let file = prepared(state, name)?;
+        let (path, owned) = (file.clone(), name.to_owned());
+        let held = move |claim: std::io::Result<Claim>| {
+            claim.map_err(|error| failed(&owned, &error)).and_then(|claim| Self::taken(claim, &path, &owned))
+        };
+        Claim::queue(&file, move |claim| turn(held(claim))).map_err(|error| failed(name, &error))
     }
 
-    fn taken(file: File, path: &Path, name: &str) -> Result<(Self, Option<Owner>)> {
+    fn taken(claim: Claim, path: &Path, name: &str) -> Result<(Self, Option<Owner>)> {
         let left = owner(path);
-        file.set_len(0).map_err(|error| failed(name, &error))?;
-        Ok((Self { name: name.to_owned(), file }, left))
+        claim.file().set_len(0).map_err(|error| failed(name, &error))?;
+        Ok((Self { name: name.to_owned(), claim }, left))
     }
 
     /// Writes down whose it is.
@@ -142,16 +134,14 @@ impl Lock {
             worker: of(worker),
         };
         let text = serde_json::to_string(&owner).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
-        self.file.write_all(text.as_bytes()).map_err(|error| failed(name, &error))
+        self.claim.file().write_all(text.as_bytes()).map_err(|error| failed(name, &error))
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // A name that stays is told as that of a run that was cut off, and holds nobody up.
-        let _ = self.file.set_len(0);
-        // A process that is just being started has the file too, until it becomes another program.
-        let _ = flock(&self.file, FlockOperation::Unlock);
+        let _ = self.claim.file().set_len(0);
     }
 }
 
@@ -176,12 +166,11 @@ pub(super) fn owner_of(state: &StateDir, name: &str) -> Option<Owner> {
     owner(&path(state, name))
 }
 
-fn open(state: &StateDir, name: &str) -> Result<File> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+/// Where the file of a lock is; its directory is there after this.
+fn prepared(state: &StateDir, name: &str) -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory(state)).map_err(|error| failed(name, &error))?;
-    // Closed by `exec`, so that nothing the process starts keeps the lock after its end.
-    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path(state, name));
-    file.map_err(|error| failed(name, &error))
+    Ok(path(state, name))
 }
 
 fn failed(name: &str, error: &std::io::Error) -> Error {

@@ -24,7 +24,7 @@ use crate::host::secrets::names_in;
 use crate::host::{Secrets, Stop};
 use crate::model::system::Contact;
 use crate::model::{Channel, Parcel, ParcelState, System};
-use crate::store::{Settlement, StateDir, Store};
+use crate::store::{Settlement, StateDir, Store, now};
 
 /// How long parcels that do not wait any more are kept: for people to see what was given up, and for `dedupe`.
 const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -330,11 +330,6 @@ async fn send(dispatch: Dispatch, address: Result<(Contact, Secrets), Refusal>) 
             Answered { dispatch, sent: Some(now()), result }
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the outbox waits for hours across processes; its clock is the world's")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 #[cfg(test)]

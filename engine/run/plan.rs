@@ -16,7 +16,7 @@ use crate::run::protocol::{Carried, FromWorker, Job, Reply, ToWorker, receive, s
 use crate::run::redact::Redactor;
 use crate::run::supervisor::{Request, Worker};
 use crate::script::Script;
-use crate::store::{Filter, StateDir, Store};
+use crate::store::{Filter, StateDir, Store, now};
 
 /// How long a planning run takes that no limit says more of.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -264,9 +264,4 @@ pub fn command(plan: &Plan) -> String {
         })
         .collect();
     format!("runbook plan {} -s {}{params}", plan.runbook, plan.system)
-}
-
-#[expect(clippy::disallowed_methods, reason = "plans are valid for a time of this clock")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }

@@ -1,11 +1,9 @@
 //! Runs whose process vanished: they are found by whoever opens the store next, and said to be interrupted.
 
-use jiff::Timestamp;
-
 use crate::error::{Error, Kind, Result};
 use crate::model::{Event, EventKind, RunState};
 use crate::run::process::is_alive;
-use crate::store::{Filter, Store};
+use crate::store::{Filter, Store, now};
 
 /// Records the end of runs that nobody watches over any more; returns the numbers of those that are part of no
 /// other one.
@@ -30,9 +28,4 @@ pub fn recover(store: &dyn Store) -> Result<Vec<u64>> {
         }
     }
     Ok(found)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the end of a run is stamped like its other events")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }

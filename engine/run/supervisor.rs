@@ -13,7 +13,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -36,7 +35,7 @@ use crate::run::process::{Children, children, me, resident, sweep, workers};
 use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::script::Script;
-use crate::store::{Filter, Log, StateDir, Store};
+use crate::store::{Filter, Log, StateDir, Store, now};
 use child::SubRuns;
 
 /// Everything a run is made of.
@@ -1266,11 +1265,6 @@ fn said(state: &StateDir, number: u64) -> Result<HashMap<String, u32>> {
         }
     }
     Ok(said)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the supervisor stamps events; it is the clock of the journal")]
-fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 /// A process that has loaded everything and waits for what to run.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::store::Store;
+use crate::store::{Store, now};
 
 pub use checkpoint::{Anchor, Checkpoint};
 
@@ -197,9 +197,4 @@ pub fn failure(error: &Error) -> String {
 /// The number of the user this process acts for.
 pub(super) fn uid() -> u32 {
     rustix::process::getuid().as_raw()
-}
-
-#[expect(clippy::disallowed_methods, reason = "an act of a person has the time of the person")]
-pub(super) fn now() -> Timestamp {
-    Timestamp::now()
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::audit::Anchor;
-use crate::store::{DATABASE, Examination, Sqlite, StateDir, audit, write_private};
+use crate::store::{DATABASE, Examination, Sqlite, StateDir, now, write_private};
 use crate::words;
 
 /// The name of the manifest in a copy.
@@ -90,7 +90,7 @@ fn copy(state: &StateDir, store: &Sqlite, to: &Path) -> Result<()> {
     }
     let mut files = Vec::new();
     list(to, to, &mut files).map_err(failed)?;
-    let backup = Backup { at: audit::now(), version: env!("CARGO_PKG_VERSION").to_owned(), audit: copied.anchor()?, files };
+    let backup = Backup { at: now(), version: env!("CARGO_PKG_VERSION").to_owned(), audit: copied.anchor()?, files };
     let text = serde_json::to_vec_pretty(&backup).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
     write_private(to, MANIFEST, &text).map_err(failed)
 }
@@ -159,7 +159,7 @@ pub fn restore(from: &Path, state: &Path, prepare: impl FnOnce(&Sqlite) -> Resul
         let _ = std::fs::remove_dir_all(&new);
         return Err(error);
     }
-    let old = state.exists().then(|| beside(&format!("before-{}", audit::now().strftime("%Y%m%dT%H%M%S%.3fZ"))));
+    let old = state.exists().then(|| beside(&format!("before-{}", now().strftime("%Y%m%dT%H%M%S%.3fZ"))));
     if let Some(old) = &old {
         std::fs::rename(state, old).map_err(failed)?;
     }

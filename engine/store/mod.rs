@@ -6,6 +6,7 @@
 
 pub mod audit;
 mod backup;
+mod claim;
 #[cfg(test)]
 mod conformance;
 mod disk;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use backup::{Backup, MANIFEST, back_up, restore};
+pub use claim::Claim;
 pub use disk::filesystem;
 pub use incidents::{Change, Changed, Choose, IncidentFilter, Incidents, Which, find_incident};
 pub use log::{Log, LogLine};
@@ -338,6 +340,12 @@ pub fn find(store: &dyn Store, reference: &str) -> Result<Summary> {
 fn top(store: &dyn Store, number: u64) -> Result<u64> {
     let above = store.list(&Filter { number: Some(number), ..Filter::default() })?.pop().and_then(|run| run.parent);
     above.map_or(Ok(number), |parent| top(store, parent.run))
+}
+
+/// The time by the clock of this machine, for what is put on record.
+#[expect(clippy::disallowed_methods, reason = "a script has the clock of its run; the record has that of the world")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// The name of the database in the state directory.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::store::write_private;
+use crate::store::{now, write_private};
 
 /// The name of the signing key in the state directory.
 const KEY: &str = "audit.key";
@@ -45,7 +45,7 @@ impl Checkpoint {
     /// `store`, when the key can not be read or made.
     pub fn sign(state: &Path, anchor: Anchor) -> Result<Self> {
         let pair = key(state)?;
-        let at = super::now();
+        let at = now();
         let signature = STANDARD.encode(pair.sign(&statement(&anchor, at)));
         Ok(Self { anchor, at, key: STANDARD.encode(pair.public_key()), signature })
     }

@@ -3,12 +3,12 @@
 //! SQLite lets a process that finds the database locked look again after a while; with many at once the newest,
 //! which look most often, go first, and the oldest give up. The kernel lets them queue.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
+use crate::store::Claim;
 
 /// How long to queue. A commit takes milliseconds: whoever holds the lock this long was stopped, or its disk was.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,17 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The queue of everyone who writes to a database.
 #[derive(Debug)]
 pub(super) struct Queue(PathBuf);
-
-/// The right to write, until it is dropped or the process ends.
-#[derive(Debug)]
-pub(super) struct Turn(File);
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // A process that is just being started has the file too, until it becomes another program.
-        let _ = self.0.unlock();
-    }
-}
 
 impl Queue {
     /// The queue of the database in this file.
@@ -39,30 +28,25 @@ impl Queue {
     /// # Errors
     ///
     /// `store`, when it does not come, or the queue can not be opened.
-    pub(super) fn wait(&self) -> Result<Turn> {
-        let failed = |error: &std::io::Error| Error::because(Kind::Store, format_args!("`{}`", self.0.display()), error);
-        let file = open(&self.0).map_err(|error| failed(&error))?;
-        match file.try_lock() {
-            Ok(()) => return Ok(Turn(file)),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(failed(&error)),
+    pub(super) fn wait(&self) -> Result<Claim> {
+        let failed = |error: std::io::Error| Error::because(Kind::Store, format_args!("`{}`", self.0.display()), &error);
+        if let Some(turn) = Claim::take(&self.0).map_err(failed)? {
+            return Ok(turn);
         }
-        // Nothing ends the wait for a lock, so it is another thread that waits. Given up, it ends with its turn.
         let (sender, turn) = channel();
-        std::thread::spawn(move || sender.send(file.lock().map(|()| Turn(file))));
+        let hand_over = move |turn| {
+            // Whoever gave up wants it no more.
+            let _ = sender.send(turn);
+        };
+        Claim::queue(&self.0, hand_over).map_err(failed)?;
         match turn.recv_timeout(PATIENCE) {
-            Ok(turn) => turn.map_err(|error| failed(&error)),
+            Ok(turn) => turn.map_err(failed),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 let message = format!("another process has been writing for more than {} seconds", PATIENCE.as_secs());
                 Err(Error::new(Kind::Store, message).hint(format!("`fuser {}` tells which; try again when it is gone", self.0.display())))
             }
         }
     }
-}
-
-fn open(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 #[cfg(test)]
