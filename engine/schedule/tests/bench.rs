@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use super::at;
 use crate::error::{Error, Result};
@@ -106,6 +106,11 @@ fn run(tick: &Tick, started: Timestamp) -> Run {
     }
 }
 
+/// A runtime that starts runs in the order they are asked for, so that a test can name them by number.
+fn one_at_a_time() -> Runtime {
+    Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
+}
+
 impl Bench {
     /// These schedules, first seen at this moment, with room for many runs.
     pub(super) fn new(start: &str, entries: &[Entry]) -> Self {
@@ -125,8 +130,7 @@ impl Bench {
         let wall: Arc<dyn Clock> = clock.clone();
         let mut scheduler = Scheduler::new(Arc::clone(&store), launch, wall, at_once);
         scheduler.load(entries.to_vec()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Self { store, clock, runs, scheduler, runtime }
+        Self { runtime: one_at_a_time(), store, clock, runs, scheduler }
     }
 
     /// Lets each run end at once.
@@ -163,8 +167,7 @@ impl Bench {
         let _inside = self.runtime.enter();
         self.scheduler.step();
         // Blocking threads of a runtime that is dropped are waited for.
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        drop(std::mem::replace(&mut self.runtime, runtime));
+        drop(std::mem::replace(&mut self.runtime, one_at_a_time()));
     }
 
     /// Another scheduler, beside runs that go on.
