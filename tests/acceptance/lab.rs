@@ -13,7 +13,7 @@ use super::systems::System;
 use crate::harness::sink::Sink;
 use crate::harness::{Done, Project};
 
-const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab");
+pub(super) const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab");
 /// Its settings.
 pub(crate) const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/runbook.toml");
 const CHANNELS: [&str; 5] = ["dingtalk", "slack", "sms", "smtp", "webhook"];
@@ -258,7 +258,7 @@ fn at_sink(text: &str, sink: &Sink) -> String {
 }
 
 /// All the words of a message: the body of a webhook, or the subject and the text of a mail.
-fn text_of(message: &Value) -> String {
+pub(super) fn text_of(message: &Value) -> String {
     match &message["json"] {
         Value::Object(body) => json!(body).to_string(),
         _ => {

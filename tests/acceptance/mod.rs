@@ -5,6 +5,7 @@
 mod health;
 pub(crate) mod lab;
 mod logs;
+mod machine;
 mod notices;
 pub(crate) mod systems;
 

@@ -337,6 +337,6 @@ fn unit_part(unit: &Unit) -> Part {
         health: "none".to_owned(),
         restarts: unit.restarts.and_then(|restarts| i64::try_from(restarts).ok()).unwrap_or(0),
         started: unit.since.as_deref().and_then(|text| text.parse().ok()),
-        detail: (unit.sub != unit.active).then(|| unit.sub.clone()),
+        detail: unit.detail(),
     }
 }

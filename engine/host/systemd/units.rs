@@ -29,7 +29,7 @@ pub(in crate::host) struct ActOptions {
 
 const LOOK: Duration = Duration::from_secs(15);
 const ACT: Span = Span::secs(120);
-const PROPERTIES: &str = "Id,Description,LoadState,ActiveState,SubState,StateChangeTimestamp,NRestarts,MainPID,MemoryCurrent,TasksCurrent,CPUUsageNSec,Result,UnitFileState";
+const PROPERTIES: &str = "Id,Description,LoadState,ActiveState,SubState,StateChangeTimestamp,NRestarts,MainPID,MemoryCurrent,TasksCurrent,CPUUsageNSec,Result,ExecMainStatus,UnitFileState";
 /// Units end in one of these; a name without is that of a service.
 const KINDS: [&str; 11] = ["service", "socket", "target", "timer", "mount", "path", "slice", "scope", "device", "swap", "automount"];
 
@@ -64,6 +64,8 @@ pub(in crate::host) struct Unit {
     #[serde(skip)]
     pub(in crate::host) cpu_nanos: Option<u64>,
     result: String,
+    #[serde(skip)]
+    exit_code: Option<u64>,
     enabled: String,
 }
 
@@ -207,6 +209,15 @@ impl Unit {
         let effect = Effect::new(function, &self.name, format!("{verb} unit `{}` ({}, {})", self.name, self.active, self.sub));
         if verb == "restart" { effect } else { effect.reversible() }
     }
+
+    /// What more there is to say of its state: how it failed, or what its kind calls the state.
+    pub(in crate::host) fn detail(&self) -> Option<String> {
+        match (self.failed, self.result.as_str(), self.exit_code) {
+            (true, "exit-code", Some(code)) => Some(format!("exit code {code}")),
+            (true, result, _) => Some(result.replace('-', " ")),
+            (false, ..) => (self.sub != self.active).then(|| self.sub.clone()),
+        }
+    }
 }
 
 /// Whether systemd runs this machine: its own test, sd_booted(3).
@@ -262,6 +273,7 @@ fn unit_of(text: &str) -> Unit {
         tasks: number("TasksCurrent"),
         cpu_nanos: number("CPUUsageNSec"),
         result: value("Result"),
+        exit_code: number("ExecMainStatus"),
         enabled: value("UnitFileState"),
     }
 }
@@ -302,6 +314,7 @@ MemoryCurrent=[not set]
 TasksCurrent=18446744073709551615
 CPUUsageNSec=41284000
 Result=exit-code
+ExecMainStatus=1
 UnitFileState=enabled
 ";
 
@@ -310,6 +323,9 @@ UnitFileState=enabled
         let unit = unit_of(NGINX);
         assert_eq!((unit.name.as_str(), unit.active.as_str(), unit.failed, unit.restarts), ("nginx.service", "failed", true, Some(5)));
         assert_eq!((unit.main_pid, unit.memory, unit.tasks, unit.cpu_nanos), (None, None, None, Some(41_284_000)));
+        assert_eq!(unit.detail().as_deref(), Some("exit code 1"));
+        assert_eq!(unit_of("ActiveState=failed\nResult=oom-kill\nExecMainStatus=9\n").detail().as_deref(), Some("oom kill"));
+        assert_eq!(unit_of("ActiveState=inactive\nSubState=dead\nResult=success\n").detail().as_deref(), Some("dead"));
         assert_eq!(unit.since.as_deref(), Some("2025-11-21T10:00:00Z"));
         assert_eq!(unit.effect("systemd::restart", "restart").summary, "restart unit `nginx.service` (failed, failed)");
     }
