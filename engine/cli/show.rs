@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::cli::app::App;
 use crate::cli::history::ago;
 use crate::cli::plain::short;
+use crate::cli::schedule;
 use crate::cli::terminal::{DIM, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::Result;
@@ -38,6 +39,8 @@ struct Shown<'a> {
     header: &'a Header,
     system: &'a str,
     permissions: Vec<Permission<'a>>,
+    /// When it starts by itself, for this system.
+    schedules: &'a [schedule::Starts],
 }
 
 #[derive(Serialize)]
@@ -62,6 +65,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     }
     let system = app.system(args.system.as_deref())?;
     let permissions = app.permissions(&script, &system, !args.unattended)?;
+    let starts = schedule::of_runbook(app, &script.name, &system.name)?;
     if app.json {
         app.answer_json(&Shown {
             name: &script.name,
@@ -71,6 +75,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
             header: &script.header,
             system: &system.name,
             permissions: Permission::all(&permissions),
+            schedules: &starts,
         })?;
         return Ok(0);
     }
@@ -86,6 +91,9 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     if let Some(lock) = &script.header.lock {
         let when = script.header.when_locked;
         text.push_str(&format!("{}  `{lock}` while it runs   {}\n", styled(STRONG, "Holds"), styled(DIM, format!("when locked: {when}"))));
+    }
+    for start in &starts {
+        text.push_str(&format!("{}  {}\n", styled(STRONG, "Starts"), start.in_words()));
     }
     text.push_str(&past(app, &script.name)?);
     app.terminal.answer(&text);

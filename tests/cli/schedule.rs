@@ -36,9 +36,19 @@ fn schedules_of_systems_and_headers_are_listed() {
     assert_eq!(column(&done, "enabled"), [true, true, false, true]);
     assert!(column(&done, "next")[2].is_null() && column(&done, "next")[0].is_string());
     let done = done.then(["schedule", "list"]).succeeds().says("shop/backup").says("30 2 * * * Europe/Berlin").says("off");
+    let done = done.says("there is no runbook `check`");
     let done = done.then(["schedule", "list", "-s", "ai-hub", "--json"]).succeeds();
     assert_eq!(column(&done, "schedule").len(), 16, "a built-in system is asked for by name");
     let _ = done.then(["schedule", "next", "--json"]).succeeds().says("shop/check").says("host/tidy");
+}
+
+#[test]
+fn a_runbook_says_when_it_starts_by_itself() {
+    let done = project().command(["show", "backup", "-s", "shop"]).succeeds().says("Starts  at 02:30   next ");
+    let done = done.then(["show", "tidy", "--json"]).succeeds();
+    assert_eq!(done.json()["schedules"][0]["schedule"], "host/tidy");
+    let done = done.then(["show", "backup", "--json"]).succeeds();
+    assert_eq!(done.json()["schedules"], json!([]), "it is another system's");
 }
 
 #[test]

@@ -29,6 +29,8 @@ struct Listed {
     words: String,
     source: &'static str,
     enabled: bool,
+    /// Whether its runbook is in the library.
+    exists: bool,
     paused: Option<Pause>,
     skip: u32,
     next: Option<Timestamp>,
@@ -40,9 +42,11 @@ pub(crate) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     schedules.warn(app);
     let (_, store) = app.store()?;
     let states = states(&store)?;
+    let runbooks = app.library()?.names();
     let listed = schedules.known.iter().map(|known| {
         let filter = TickFilter { schedule: Some(known.entry.key.clone()), limit: 1, ..TickFilter::default() };
-        Ok((known, of(known, &|key| states.get(key), store.ticks(&filter)?.pop())))
+        let listed = of(known, &|key| states.get(key), store.ticks(&filter)?.pop());
+        Ok((known, Listed { exists: runbooks.contains(&listed.runbook), ..listed }))
     });
     let listed = listed.collect::<Result<Vec<(&Known, Listed)>>>()?;
     if app.json {
@@ -77,6 +81,7 @@ fn of<'s>(known: &Known, state: &dyn Fn(&str) -> Option<&'s ScheduleState>, last
         words: entry.timing.in_words(),
         source: known.source,
         enabled: known.enabled,
+        exists: true,
         paused: paused.cloned(),
         skip: state(&entry.key).map_or(0, |state| state.skip),
         next: entry.timing.next(now()).filter(|_| known.enabled).map(|due| entry.start(due.at)),
@@ -97,6 +102,9 @@ pub(super) fn outcome(tick: &Tick, app: &App) -> String {
 fn note(listed: &Listed) -> String {
     if !listed.enabled {
         return styled(DIM, "off");
+    }
+    if !listed.exists {
+        return styled(BAD, format!("there is no runbook `{}`", listed.runbook));
     }
     if let Some(pause) = &listed.paused {
         let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", visible(&pause.reason)) };

@@ -12,9 +12,11 @@ use std::collections::BTreeMap;
 use clap::Subcommand;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use crate::cli::app::App;
-use crate::cli::terminal::{WARN, styled};
+use crate::cli::history::now;
+use crate::cli::terminal::{DIM, WARN, styled};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Cron, Schedule, ScheduleState, Span, System};
@@ -56,6 +58,37 @@ impl Args {
             Action::Skip(_) => &[audit::Action::SkipSchedule],
             Action::List(_) | Action::Next(_) | Action::Explain(_) | Action::Simulate(_) | Action::Why(_) => &[],
         }
+    }
+}
+
+/// When a runbook starts by itself for a system: each rule in words, with its next moment.
+pub(super) fn of_runbook(app: &App, runbook: &str, system: &str) -> Result<Vec<Starts>, Problems> {
+    let schedules = Schedules::read(app, Some(system))?;
+    let on = schedules.known.into_iter().filter(|known| known.enabled && known.entry.runbook == runbook);
+    Ok(on.map(|known| Starts::new(&known.entry)).collect())
+}
+
+/// When a schedule starts something.
+#[derive(Serialize)]
+pub(super) struct Starts {
+    schedule: String,
+    rule: String,
+    words: String,
+    next: Option<Timestamp>,
+    #[serde(skip)]
+    zone: TimeZone,
+}
+
+impl Starts {
+    fn new(entry: &Entry) -> Self {
+        let next = entry.timing.next(now()).map(|due| entry.start(due.at));
+        Self { schedule: entry.key.clone(), rule: entry.rule(), words: entry.timing.in_words(), next, zone: entry.policy.zone.clone() }
+    }
+
+    /// Its words and its next moment, for people.
+    pub(super) fn in_words(&self) -> String {
+        let next = self.next.map_or_else(|| "never again".to_owned(), |next| format!("next {}", shown(next, &self.zone)));
+        format!("{}   {}", self.words, styled(DIM, next))
     }
 }
 
