@@ -215,6 +215,12 @@ impl Bench {
         self.runs.seen.lock().unwrap().started.clone()
     }
 
+    /// The runs that go on, and since when.
+    pub(super) fn running(&self) -> Vec<(u64, Timestamp)> {
+        let seen = self.runs.seen.lock().unwrap();
+        seen.running.keys().map(|run| (*run, seen.started[usize::try_from(*run - 1).unwrap()].2)).collect()
+    }
+
     pub(super) fn stopped(&self) -> Vec<u64> {
         self.runs.seen.lock().unwrap().stopped.clone()
     }

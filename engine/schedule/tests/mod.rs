@@ -2,6 +2,7 @@
 
 mod bench;
 mod crash;
+mod day;
 mod jumps;
 mod policy;
 mod scale;
