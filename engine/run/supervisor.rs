@@ -146,7 +146,7 @@ impl<'a> Supervisor<'a> {
     /// `store`, when something could not be recorded; the worker is gone then.
     pub fn follow(mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Run> {
         if self.run.status == RunState::Queued
-            && let Some(NotBegun(status, exit_code, error)) = self.wait_for_turn(watch)
+            && let Err(NotBegun(status, exit_code, error)) = self.wait_for_turn(watch)
         {
             self.worker.end();
             self.event(EventKind::Ended { status, exit_code, error: Some(error) }, watch)?;

@@ -11,20 +11,14 @@ use crate::model::{Event, EventKind, Run, RunState};
 use crate::store::now;
 
 impl Supervisor<'_> {
+    /// Writes down how the run ended. That is durable when this returns.
     pub(super) fn conclude(
         &mut self,
         error: Option<Error>,
         stopped: Option<StopReason>,
         watch: &mut dyn FnMut(&Run, &Event),
     ) -> Result<()> {
-        if self.log.dropped() > 0 {
-            let text = format!("limit: output: {} bytes of the log were left out", self.log.dropped());
-            let event = Event { at: now(), kind: EventKind::Log { step: String::new(), text } };
-            watch(&self.run, &event);
-            // The record says that it is not complete, and how the run ended.
-            self.log.make_room();
-            self.log.append(std::slice::from_ref(&event))?;
-        }
+        self.tell_what_is_left_out(watch)?;
         let missed = if error.is_none() { self.journal.ended("", true) } else { None };
         let missed = missed.filter(|_| self.compensation.is_none()).map(|key| self.diverged(&key, "the script ended without it"));
         let (status, error) = match (self.halted.take(), self.compensation.take()) {
@@ -32,21 +26,35 @@ impl Supervisor<'_> {
             (None, Some(compensation)) => (compensation.status, Some(compensation.error)),
             (None, None) => (self.status_of(stopped, error.as_ref()), error.or(missed)),
         };
-        let exit_code = match status {
-            RunState::Succeeded => 0,
-            RunState::Warning => 3,
-            RunState::Cancelled => self.cancelled.unwrap_or(130),
-            RunState::TimedOut => 124,
-            RunState::NeedsAttention => 5,
-            _ => match error.as_ref().map(|error| error.kind) {
-                Some(Kind::Bug) => 70,
-                Some(Kind::Store) => 8,
-                _ => 1,
-            },
-        };
+        let exit_code = self.exit_code(status, error.as_ref());
         let told = self.event(EventKind::Ended { status, exit_code, error }, watch);
         self.commit()?;
         told
+    }
+
+    /// The record says that it is not complete, and still how the run ended.
+    fn tell_what_is_left_out(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
+        if self.log.dropped() == 0 {
+            return Ok(());
+        }
+        let text = format!("limit: output: {} bytes of the log were left out", self.log.dropped());
+        let event = Event { at: now(), kind: EventKind::Log { step: String::new(), text } };
+        watch(&self.run, &event);
+        self.log.make_room();
+        self.log.append(std::slice::from_ref(&event))
+    }
+
+    fn exit_code(&self, status: RunState, error: Option<&Error>) -> u8 {
+        match (status, error.map(|error| error.kind)) {
+            (RunState::Succeeded, _) => 0,
+            (RunState::Warning, _) => 3,
+            (RunState::Cancelled, _) => self.cancelled.unwrap_or(130),
+            (RunState::TimedOut, _) => 124,
+            (RunState::NeedsAttention, _) => 5,
+            (_, Some(Kind::Bug)) => 70,
+            (_, Some(Kind::Store)) => 8,
+            _ => 1,
+        }
     }
 
     /// How a run stands that ended like this.
@@ -97,13 +105,13 @@ impl Supervisor<'_> {
         }
         let signal = status.and_then(|status| status.signal()).and_then(signal_name);
         let how = signal.map(str::to_owned).unwrap_or_else(|| status.map_or("no status".to_owned(), |status| status.to_string()));
-        let error = Error::new(Kind::Limit, format!("the worker crashed: {how}")).code("RB3102");
         if status.as_ref().is_some_and(was_killed) {
             return Error::new(Kind::Limit, format!("the worker was killed: {how}"))
                 .code("RB3102")
                 .hint("somebody ended it, or the machine ran out of memory")
                 .hint(format!("it goes on where it stopped with `runbook resume {}`", self.run.run));
         }
+        let error = Error::new(Kind::Limit, format!("the worker crashed: {how}")).code("RB3102");
         let reason = last_words.lines().find(|line| line.contains("overflow") || line.contains("memory allocation"));
         match reason {
             Some(reason) => error.hint(self.redactor.text(reason.trim())),

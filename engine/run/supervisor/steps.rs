@@ -27,13 +27,14 @@ impl Supervisor<'_> {
             Verdict::Run if self.request.faults.repeats(&intent) => Gate::Twice,
             Verdict::Run => Gate::Go,
         };
+        let fails = !intent.undo && self.request.faults.fails(&intent);
         let key = intent.key.clone();
         self.around.insert(key.clone(), intent.within.clone());
-        let fails = !intent.undo && self.request.faults.fails(&intent);
         self.event(EventKind::StepStarted(Intent { attempt: attempts + intent.attempt, ..intent }), watch)?;
-        if !fails {
-            return Ok(gate);
-        }
+        if fails { self.fail_on_purpose(key, watch) } else { Ok(gate) }
+    }
+
+    fn fail_on_purpose(&mut self, key: String, watch: &mut dyn FnMut(&Run, &Event)) -> Result<Gate> {
         let error = Error::new(Kind::Failed, format!("step `{key}` fails because of `--fail-at`"));
         self.event(EventKind::StepEnded { key, outcome: Outcome::Error(error.clone()), duration_ms: 0 }, watch)?;
         Ok(Gate::Failed(error))

@@ -20,67 +20,64 @@ const REPLACE_PATIENCE: Duration = Duration::from_secs(120);
 /// Why a run ended before it began.
 pub(super) struct NotBegun(pub(super) RunState, pub(super) u8, pub(super) Error);
 
+/// A lock that can not be had at all.
+impl From<Error> for NotBegun {
+    fn from(error: Error) -> Self {
+        Self(RunState::Skipped, 8, error)
+    }
+}
+
 impl Supervisor<'_> {
-    /// Waits until the lock is free, if there is one, and makes the plan its own; why the run does not begin.
-    pub(super) fn wait_for_turn(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Option<NotBegun> {
-        let not_begun = self.request.lock.clone().and_then(|lock| self.wait_for_lock(&lock, watch));
+    /// Waits until the lock is free, if there is one, and makes the plan its own.
+    pub(super) fn wait_for_turn(&mut self, watch: &mut dyn FnMut(&Run, &Event)) -> Result<(), NotBegun> {
+        if let Some(wanted) = self.request.lock.clone() {
+            self.wait_for_lock(&wanted, watch)?;
+        }
         // The limit on time is for the work, not for the wait before it.
         self.deadline = self.request.limits.time.and_then(|limit| Instant::now().checked_add(limit.0));
-        not_begun.or_else(|| {
-            let spent = spend(self.store, &self.request, self.run.id);
-            spent.err().map(|error| NotBegun(RunState::Skipped, 6, error))
-        })
+        spend(self.store, &self.request, self.run.id).map_err(|error| NotBegun(RunState::Skipped, 6, error))
     }
 
     /// Waits until the other run gives the lock up, as the header says.
-    fn wait_for_lock(&mut self, lock: &LockRequest, watch: &mut dyn FnMut(&Run, &Event)) -> Option<NotBegun> {
-        let when = lock.when;
-        let name = Lock::turns(self.state, &lock.name, self.request.within.as_ref());
-        let until = match when {
-            WhenLocked::Fail => Some(Instant::now() + NAMELESS),
-            WhenLocked::Wait(patience) => Instant::now().checked_add(patience.0),
-            WhenLocked::Replace => Instant::now().checked_add(REPLACE_PATIENCE),
-        };
-        let no_lock = |error| Some(NotBegun(RunState::Skipped, 8, error));
-        match Lock::take(self.state, &name) {
-            Ok(Taken::Now(lock, left)) => return self.hold(lock, left).err().and_then(no_lock),
-            Ok(Taken::Above) => return None,
-            Ok(Taken::ByOther(Some(_))) if when == WhenLocked::Fail => {}
+    fn wait_for_lock(&mut self, wanted: &LockRequest, watch: &mut dyn FnMut(&Run, &Event)) -> Result<(), NotBegun> {
+        let name = Lock::turns(self.state, &wanted.name, self.request.within.as_ref());
+        match Lock::take(self.state, &name)? {
+            Taken::Now(lock, left) => return Ok(self.hold(lock, left)?),
+            Taken::Above => return Ok(()),
+            Taken::ByOther(Some(_)) if wanted.when == WhenLocked::Fail => {}
             // Nobody's name on it: somebody is about to begin, or had given up when the turn came, and drops it at once.
-            Ok(Taken::ByOther(_)) => {
-                let messages = self.control.0.clone();
-                let turn = move |held| {
-                    // Who waits no longer gives the turn to the next one.
-                    let _ = messages.send(Message::Turn(held));
-                };
-                if let Err(error) = Lock::queue(self.state, &name, turn) {
-                    return no_lock(error);
-                }
-            }
-            Err(error) => return no_lock(error),
+            Taken::ByOther(_) => self.queue_for(&name)?,
         }
+        self.wait_in_line(&name, wanted.when, watch)
+    }
+
+    fn queue_for(&self, name: &str) -> Result<()> {
+        let messages = self.control.0.clone();
+        let turn = move |held| {
+            // Who waits no longer gives the turn to the next one.
+            let _ = messages.send(Message::Turn(held));
+        };
+        Lock::queue(self.state, name, turn)
+    }
+
+    fn wait_in_line(&mut self, name: &str, when: WhenLocked, watch: &mut dyn FnMut(&Run, &Event)) -> Result<(), NotBegun> {
+        let until = Instant::now().checked_add(patience(when));
         let mut asked = None;
         loop {
-            let owner = owner_of(self.state, &name);
+            let owner = owner_of(self.state, name);
             let holder = holder(owner.as_ref());
             if until.is_some_and(|until| Instant::now() >= until) || (when == WhenLocked::Fail && owner.is_some()) {
-                break Some(NotBegun(RunState::Skipped, 6, locked(&name, &holder, owner.as_ref(), when)));
+                return Err(NotBegun(RunState::Skipped, 6, locked(name, &holder, owner.as_ref(), when)));
             }
             if owner.is_some() && owner != asked {
-                if let Err(error) = self.ask_for(&name, &holder, owner.as_ref(), when, watch) {
-                    break Some(NotBegun(RunState::Skipped, 6, error));
-                }
+                let told = self.ask_for(name, &holder, owner.as_ref(), when, watch);
+                told.map_err(|error| NotBegun(RunState::Skipped, 6, error))?;
                 asked = owner;
             }
             match self.messages.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Message::Turn(held)) => break held.and_then(|(lock, left)| self.hold(lock, left)).err().and_then(no_lock),
-                Ok(Message::Cancel(exit_code)) => {
-                    let error = Error::new(Kind::Cancelled, format!("cancelled while it waited for `{name}`"));
-                    break Some(NotBegun(RunState::Cancelled, exit_code, error));
-                }
-                Ok(Message::Leave(_)) => break Some(NotBegun(RunState::Interrupted, 1, leave::left())),
-                _ => break Some(NotBegun(RunState::Interrupted, 8, Error::new(Kind::Bug, "the worker ended before it got its work"))),
+                Ok(Message::Turn(held)) => return Ok(held.and_then(|(lock, left)| self.hold(lock, left))?),
+                message => return Err(not_begun(name, message.ok())),
             }
         }
     }
@@ -121,6 +118,27 @@ impl Supervisor<'_> {
         let Some(Owner { lock, run, runbook, .. }) = self.left.take().filter(|left| left.run != self.run.run) else { return Ok(()) };
         let text = format!("`{lock}` was left by {runbook} #{run}, which was cut off: see `runbook report {run}`");
         self.event(EventKind::Log { step: String::new(), text }, watch)
+    }
+}
+
+/// How long a run waits for its lock.
+fn patience(when: WhenLocked) -> Duration {
+    match when {
+        WhenLocked::Fail => NAMELESS,
+        WhenLocked::Wait(patience) => patience.0,
+        WhenLocked::Replace => REPLACE_PATIENCE,
+    }
+}
+
+/// What a run that waits is told instead of that it is its turn.
+fn not_begun(name: &str, message: Option<Message>) -> NotBegun {
+    match message {
+        Some(Message::Cancel(exit_code)) => {
+            let error = Error::new(Kind::Cancelled, format!("cancelled while it waited for `{name}`"));
+            NotBegun(RunState::Cancelled, exit_code, error)
+        }
+        Some(Message::Leave(_)) => NotBegun(RunState::Interrupted, 1, leave::left()),
+        _ => NotBegun(RunState::Interrupted, 8, Error::new(Kind::Bug, "the worker ended before it got its work")),
     }
 }
 
