@@ -209,7 +209,7 @@ fn one_flipped_bit_in_each_of_a_hundred_rows_is_found() {
         }
         flipped += 1;
         let store = kept.open();
-        sound_to_sqlite += usize::from(store.health().unwrap().damage.is_empty());
+        sound_to_sqlite += usize::from(store.health(true).unwrap().damage.unwrap().is_empty());
         let found = store.examine(&[]).damage;
         assert!(!found.is_empty(), "bit {} of byte {place}", turn % 8);
         for number in found.iter().filter(|found| !found.row.starts_with("audit")).filter_map(|found| found.run) {
@@ -325,7 +325,8 @@ fn a_damaged_run_is_not_to_be_resumed_and_the_others_are() {
 /// The columns of each table.
 fn shape(connection: &Connection) -> Vec<String> {
     let sql = "SELECT m.name || '.' || c.name || ' ' || c.type || ' ' || c.\"notnull\" || ' ' || coalesce(c.dflt_value, '')
-               FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY 1";
+               FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'
+               UNION ALL SELECT name || ' ' || coalesce(sql, '') FROM sqlite_master WHERE type = 'index' ORDER BY 1";
     connection.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
@@ -335,7 +336,7 @@ fn each_format_there_was_becomes_the_one_of_today() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine/store/sqlite/samples");
     let fresh = Kept::new();
     drop(fresh.open());
-    for format in [1, 3, 4] {
+    for format in [1, 3, 4, 5] {
         let kept = Kept::new();
         std::fs::copy(samples.join(format!("format{format}.db")), kept.path()).unwrap();
         let store = kept.open();
