@@ -64,7 +64,7 @@ impl Supervisor<'_> {
             (Some(StopReason::Time), _) => RunState::TimedOut,
             (Some(StopReason::Lost), _) => RunState::Interrupted,
             (Some(StopReason::Halted), _) => RunState::NeedsAttention,
-            (Some(StopReason::Memory | StopReason::Processes), _) | (None, Some(_)) => RunState::Failed,
+            (Some(StopReason::Memory | StopReason::Processes | StopReason::ProgramMemory), _) | (None, Some(_)) => RunState::Failed,
             (None, None) => self.run.verdict(),
         }
     }
