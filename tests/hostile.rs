@@ -506,3 +506,33 @@ fn programs_that_multiply_end_at_the_limit_of_processes() {
     assert!(error.2.contains("limits.processes"), "{json}");
     crate::harness::wait_until("nothing is left of it", || working_in(&at) == 0);
 }
+
+#[test]
+fn programs_that_grow_end_at_the_limit_of_their_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().canonicalize().unwrap();
+    // None of them holds as much as all may hold, and the script knows of one only.
+    let text = format!(
+        "runbook(#{{ title: \"t\", allow: #{{ exec: [\"/bin/sh\", \"/usr/bin/perl\"], fs: #{{ read: [\"{at}\"], write: [\"{at}\"] }} }} }});
+        undo(\"note\", || fs::write(\"{at}/undone\", \"x\"));
+        exec::run([\"/bin/sh\", \"-c\", \"for n in 1 2 3 4; do perl -e '$x = q(a) x (40 << 20); sleep 300' & done; wait\"], #{{ cwd: \"{at}\", timeout: \"5m\" }});",
+        at = at.display()
+    );
+    let test = Project::new().runbook("test", &text).command(["run", "test", "--json", "--timeout", "2m"]);
+    let done = test.env("RUNBOOK_LIMITS_PROGRAM_MEMORY", "100MiB").exits(1);
+    let json = done.json();
+    assert_eq!((json["status"].as_str(), json["error"]["kind"].as_str()), (Some("failed"), Some("limit")), "{json}");
+    assert!(json["error"]["message"].as_str().unwrap().contains("limits.program_memory"), "{json}");
+    assert!(at.join("undone").exists(), "what was done is taken back");
+    crate::harness::wait_until("nothing is left of it", || working_in(&at) == 0);
+}
+
+/// What is shared counts once: forty processes that hold the same memory.
+#[test]
+fn programs_that_share_memory_are_not_taken_for_many_times_as_large() {
+    let text = "runbook(#{ title: \"t\", allow: #{ exec: [\"/usr/bin/perl\"] } });
+        let script = \"$x = q(a) x (40 << 20); for (1 .. 10) { if (!fork) { sleep 2; exit } } 1 while wait() > 0\";
+        exec::run([\"/usr/bin/perl\", \"-e\", script], #{ timeout: \"1m\" });";
+    let test = Project::new().runbook("test", text).command(["run", "test", "--json"]);
+    let _ = test.env("RUNBOOK_LIMITS_PROGRAM_MEMORY", "300MiB").succeeds();
+}

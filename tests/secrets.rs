@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use crate::harness::Project;
+use crate::harness::{Project, wait_until};
 
 const SENTINEL: &str = "s3nt1n3l/Zq7+w'xK\"9vB#4mTj8LrPc2Yd";
 
@@ -317,4 +317,39 @@ fn a_secret_on_the_command_line_is_refused() {
     let text = "runbook(#{ title: \"t\", params: #{ token: #{ type: \"secret\" } } });";
     let done = Project::new().runbook("test", text).command(["run", "test", "-p", "token=hunter2hunter2"]).exits(2);
     assert!(!done.stderr.contains("hunter2"));
+}
+
+/// Bar 36: a run is of one piece. What starts after a secret was changed has the new value, without a restart, and
+/// shows neither.
+#[test]
+fn a_run_keeps_the_secret_it_began_with_and_what_starts_later_has_the_new_one() {
+    let (old, new) = ("correct horse battery", "staple of another kind");
+    let child = r#"runbook(#{ title: "c", allow: #{ secrets: ["api"], exec: ["/usr/bin/sha256sum"], fs: #{ read: ["DIR"] } } });
+        output("seen", exec::run(["/usr/bin/sha256sum"], #{ stdin: secret::get("api") }).stdout);
+        output("both", fs::read("DIR/both"));"#;
+    let parent = r#"runbook(#{ title: "p", allow: #{ secrets: ["api"], exec: ["/usr/bin/sha256sum"], runs: ["child"], fs: #{ read: ["DIR"], write: ["DIR"] } } });
+        output("before", exec::run(["/usr/bin/sha256sum"], #{ stdin: secret::get("api") }).stdout);
+        step("wait", || { fs::write("DIR/waits", ""); while !fs::exists("DIR/changed") { wait("10ms"); } });
+        output("after", exec::run(["/usr/bin/sha256sum"], #{ stdin: secret::get("api") }).stdout);
+        let below = run("child").outputs;
+        output("below", below.seen); output("both", below.both);"#;
+    let project = Project::new();
+    let work = project.path().join("work");
+    let text = |text: &str| text.replace("DIR", work.to_str().unwrap());
+    let project = project.runbook("child", &text(child)).runbook("test", &text(parent)).file("work/both", &format!("{old} and {new}"));
+    let project = project.command(["secret", "set", "api"]).stdin(old).succeeds().project;
+    let run = project.start(&["run", "test", "--json"]);
+    wait_until("the run waits", || work.join("waits").exists());
+    let project = project.command(["secret", "set", "api"]).stdin(new).succeeds().project;
+    std::fs::write(work.join("changed"), "").unwrap();
+    let answer = run.wait_with_output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+    let outputs = &said["outputs"];
+    assert_eq!(outputs["before"], outputs["after"], "{said}");
+    assert_eq!(outputs["both"], "*** and ***", "a part of a run hides what that run was given too");
+    let done = project.command(["run", "child", "--json"]).succeeds();
+    let later = done.json();
+    assert_eq!(outputs["below"], later["outputs"]["seen"]);
+    assert_ne!(outputs["below"], outputs["before"]);
+    assert_eq!(later["outputs"]["both"], format!("{old} and ***"), "a run hides what it was given");
 }

@@ -380,8 +380,9 @@ fn something_destructive_that_is_in_no_plan_asks_for_itself() {
     let project = project(&[child, ("parent", STARTS, "run(\"child\");")]).file("work/data", "x");
     for (number, answer, code, is_there) in [("1", "deny", 1, true), ("2", "approve", 0, false)] {
         let mut running = project.start(&["run", "parent", "--yes"]);
-        let log = project.state().join(format!("runs/{number}/log.jsonl"));
-        wait_until("it waits for a person", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("\"asked\"")));
+        // The log says so a moment before the record does, by which it is answered.
+        let asks = || project.start(&["ps", "--json"]).wait_with_output().unwrap().stdout;
+        wait_until("it waits for a person", || String::from_utf8_lossy(&asks()).contains("\"waiting\""));
         let answered = project.start(&[answer, number, "--reason", "because"]).wait_with_output().unwrap();
         assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stderr));
         assert_eq!(running.wait().unwrap().code(), Some(code), "{answer}");

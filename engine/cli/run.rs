@@ -274,6 +274,7 @@ impl Asked {
             output: settings.limits.output,
             files: u64::from(settings.limits.files),
             processes: settings.limits.processes,
+            program_memory: settings.limits.program_memory,
             sandbox,
             ..Limits::default()
         };

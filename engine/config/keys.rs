@@ -102,6 +102,7 @@ pub const KEYS: &[Key] = {
         key("limits.timeout", Duration, Some(r#""1h""#), "How long a run may take, unless its header says otherwise."),
         key("limits.output", Size, Some(r#""16MiB""#), "The output that is kept of a run."),
         key("limits.processes", Int, Some("64"), "The processes of all programs a run started."),
+        key("limits.program_memory", Size, Some(r#""2GiB""#), "The memory of all programs a run started, together."),
         key("limits.files", Int, Some("1024"), "The open files of a worker."),
         key("limits.runs", Int, Some("4"), "The runs the daemon has at the same time; more wait."),
         key("daemon.grace", Duration, Some(r#""30s""#), "How long steps under way may go on when the daemon is asked to stop."),

@@ -46,6 +46,8 @@ pub struct Limits {
     pub output: Size,
     /// The processes of all programs a run started.
     pub processes: u32,
+    /// The memory of all programs a run started, together.
+    pub program_memory: Size,
     /// The open files of a worker.
     pub files: u32,
     /// The runs the daemon has at the same time; more wait.

@@ -338,7 +338,9 @@ fn stop_error(reason: &Dynamic) -> Error {
     }
     match reason.clone().try_cast::<StopReason>() {
         Some(reason @ StopReason::Cancelled) => Error::new(Kind::Cancelled, reason.message()),
-        Some(reason @ (StopReason::Time | StopReason::Memory | StopReason::Processes)) => Error::new(Kind::Limit, reason.message()),
+        Some(reason @ (StopReason::Time | StopReason::Memory | StopReason::Processes | StopReason::ProgramMemory)) => {
+            Error::new(Kind::Limit, reason.message())
+        }
         Some(reason @ (StopReason::Lost | StopReason::Halted)) => Error::new(Kind::Store, reason.message()),
         None => Error::new(Kind::Timeout, "it took longer than it may"),
     }

@@ -51,7 +51,7 @@ mod tls;
 pub use call::{Call, RhaiResultOf};
 pub(crate) use call::{OutOfTime, TakeBack, error_of, thrown};
 pub use ctx::{Ctx, Mode, RunInfo};
-pub(crate) use exec::{SECRET_FILES, count_descendants, kill_descendants, kill_strays};
+pub(crate) use exec::{Offspring, SECRET_FILES, kill_descendants, kill_strays};
 pub use function::{Function, FunctionKind, HostModule, Need, NeedObject};
 pub use moment::Moment;
 pub(crate) use net::socket_owners;

@@ -19,6 +19,8 @@ pub enum StopReason {
     Memory,
     /// The programs it started were more processes than it may have.
     Processes,
+    /// The programs it started held more memory together than they may.
+    ProgramMemory,
     /// The supervisor is gone, or the record can not be written.
     Lost,
     /// A person has to look first. Nothing is taken back.
@@ -33,6 +35,7 @@ impl StopReason {
             Self::Time => "limit: time: the run took longer than it may",
             Self::Memory => "limit: memory: the run used more memory than it may",
             Self::Processes => "limit: processes: the run had more processes than `limits.processes` allows",
+            Self::ProgramMemory => "limit: memory: the programs of the run held more memory than `limits.program_memory` allows",
             Self::Lost => "the run lost its supervisor",
             Self::Halted => "the run was halted",
         }

@@ -31,6 +31,8 @@ pub struct Limits {
     pub files: u64,
     /// The processes of all programs it started.
     pub processes: u32,
+    /// The memory of all programs it started, together.
+    pub program_memory: Size,
     /// How much of the sandbox must be enforced.
     pub sandbox: Enforcement,
 }
@@ -44,6 +46,7 @@ impl Default for Limits {
             grace: Span::secs(30),
             files: 1024,
             processes: 64,
+            program_memory: Size(2 << 30),
             sandbox: Enforcement::Auto,
         }
     }

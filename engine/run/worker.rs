@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::{Grants, Sandbox};
-use crate::host::{Answer, Ctx, Expected, Gate, Mode, Question, Recorder, Stop, StopReason, count_descendants, kill_descendants, plan};
+use crate::host::{Answer, Ctx, Expected, Gate, Mode, Offspring, Question, Recorder, Stop, StopReason, kill_descendants, plan};
 use crate::model::{Effect, EventKind, Intent, Outcome};
 use crate::run::process::{hide, resident};
 use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
@@ -289,16 +289,17 @@ fn listen(mut input: BufReader<Stdin>, line: Arc<Line>, stop: Arc<Stop>) {
     });
 }
 
-/// Waits for the script to end, and stops it when it holds more memory than it may, or its programs are too many: a
-/// clean end, with the place in the script.
+/// Waits for the script to end, and stops it when it holds more memory than it may, or its programs are too many or too
+/// large: a clean end, with the place in the script.
 fn wait(ended: &Receiver<Ended>, limits: Limits, stop: &Stop) -> Option<Ended> {
     let me = std::process::id();
-    let most = usize::try_from(limits.processes).unwrap_or(usize::MAX);
     let mut looks = 0_u32;
     loop {
         looks = looks.wrapping_add(1);
-        if looks.is_multiple_of(COUNT) && count_descendants(me) > most {
-            stop.stop(StopReason::Processes);
+        if looks.is_multiple_of(COUNT)
+            && let Some(reason) = too_much(&Offspring::of(me), limits)
+        {
+            stop.stop(reason);
             // Whoever waits for them may wait for long, and they may become more. What is taken back may start others.
             kill_descendants(me);
         }
@@ -311,4 +312,13 @@ fn wait(ended: &Receiver<Ended>, limits: Limits, stop: &Stop) -> Option<Ended> {
             ended => return ended.ok(),
         }
     }
+}
+
+/// Why the programs of a run have to end.
+fn too_much(programs: &Offspring, limits: Limits) -> Option<StopReason> {
+    let most = usize::try_from(limits.processes).unwrap_or(usize::MAX);
+    if programs.count() > most {
+        return Some(StopReason::Processes);
+    }
+    programs.holds_more_than(limits.program_memory.0).then_some(StopReason::ProgramMemory)
 }

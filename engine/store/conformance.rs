@@ -224,7 +224,7 @@ fn a_store_of_format_1_opens_and_its_runs_can_be_resumed() {
     let path = directory.path().join("runbook.db");
     rusqlite::Connection::open(&path).unwrap().execute_batch(include_str!("fixtures/format-1.sql")).unwrap();
     let store = Sqlite::open(&path).unwrap();
-    assert_eq!(store.health().unwrap().format, 5);
+    assert_eq!(store.health(true).unwrap().format, 6);
     let runs = store.list(&Filter::default()).unwrap();
     assert_eq!(runs.iter().map(|run| run.status).collect::<Vec<_>>(), [RunState::Running, RunState::Failed, RunState::Succeeded]);
     let failed = store.run(runs[1].id).unwrap();
@@ -246,16 +246,24 @@ fn unknown_runs_are_not_found() {
 #[test]
 fn runs_are_listed_newest_first_and_filtered() {
     with_each_store(|store| {
-        for name in ["a", "b", "a"] {
+        for (name, how) in [("a", RunState::Succeeded), ("b", RunState::Warning), ("a", RunState::Succeeded)] {
             let new = run(name);
             store.create(&new, &[], US).unwrap();
-            store.append(new.id, &[at(1, ended(RunState::Succeeded))]).unwrap();
+            store.append(new.id, &[at(1, ended(how))]).unwrap();
         }
         let numbers = |filter: &Filter| store.list(filter).unwrap().iter().map(|run| run.run).collect::<Vec<_>>();
         assert_eq!(numbers(&Filter::default()), [3, 2, 1]);
         assert_eq!(numbers(&Filter { runbook: Some("a".into()), ..Filter::default() }), [3, 1]);
         assert_eq!(numbers(&Filter { limit: 1, ..Filter::default() }), [3]);
-        assert_eq!(numbers(&Filter { states: vec![RunState::Failed], ..Filter::default() }), [0; 0]);
+        let with = |states: &[RunState], limit: u32| numbers(&Filter { states: states.to_vec(), limit, ..Filter::default() });
+        assert_eq!(with(&[RunState::Failed], 0), [0; 0]);
+        assert_eq!(with(&[RunState::Running, RunState::Warning, RunState::Failed], 0), [2]);
+        assert_eq!(with(&[RunState::Warning, RunState::Succeeded, RunState::Warning], 0), [3, 2, 1]);
+        assert_eq!(with(&[RunState::Warning, RunState::Succeeded], 2), [3, 2]);
+        let first = store.list(&Filter::default()).unwrap()[2].started;
+        let since = |since: Timestamp| numbers(&Filter { since: Some(since), ..Filter::default() });
+        assert_eq!(since(first).len(), 3);
+        assert_eq!(since(Timestamp::MAX), [0; 0]);
         assert_eq!(find(store, "last:b").unwrap().run, 2);
         assert_eq!(find(store, "#1").unwrap().run, 1);
         let id = store.list(&Filter::default()).unwrap()[0].id.to_string();

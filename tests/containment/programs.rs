@@ -5,7 +5,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use super::{run, run_in};
+use std::os::unix::process::CommandExt;
+
+use serde_json::Value;
+
+use super::{NOBODY, as_nobody, can_be_nobody, give_to_nobody, run, run_in};
 use crate::harness::{Done, Project};
 
 /// Everything the probe looks for, each within its reach if nothing holds it.
@@ -42,22 +46,42 @@ impl Reach {
 
     /// What the probe says, one line for each try. The process it goes for is this one: of the same user, and no child of the run.
     fn probe(&self, allow: &str, extra: &str) -> Done {
-        let probe = self.path("probe");
-        let body = format!(
-            "let said = exec::run([\"{}\", \"{}\", \"{}\", \"{}\", \"{}\", \"{}\"]); output(\"said\", said.stdout);",
-            probe.display(),
+        run(&self.grants(allow, extra), &self.script(std::process::id()))
+    }
+
+    /// The same of a run of somebody without rights, who owns all it looks for.
+    fn probe_as_nobody(&self, allow: &str) -> Value {
+        give_to_nobody(self.directory.path());
+        std::fs::set_permissions(self.directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut victim = std::process::Command::new("sleep").arg("600").uid(NOBODY).gid(NOBODY).spawn().unwrap();
+        let text = format!("runbook(#{{ title: \"t\", allow: #{{ {} }} }});\n{}", self.grants(allow, ""), self.script(victim.id()));
+        let done = as_nobody(&Project::new().runbook("test", &text), &["run", "test", "--json"]).output().unwrap();
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        serde_json::from_slice(&done.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&done.stderr)))
+    }
+
+    fn grants(&self, allow: &str, extra: &str) -> String {
+        format!("exec: [\"{allow}{}\"]{extra}", self.path("probe").display())
+    }
+
+    fn script(&self, victim: u32) -> String {
+        format!(
+            "let said = exec::run([\"{}\", \"{}\", \"{}\", \"{}\", \"{victim}\", \"{}\"]); output(\"said\", said.stdout);",
+            self.path("probe").display(),
             self.path("outside").display(),
             self.path("docker.sock").display(),
             self.port(),
-            std::process::id(),
             self.path("secret").display()
-        );
-        run(&format!("exec: [\"{allow}{}\"]{extra}", probe.display()), &body)
+        )
     }
 
     fn succeeded(done: &Done) -> Vec<String> {
-        let json = done.json();
-        let said = json["outputs"]["said"].as_str().unwrap_or_else(|| panic!("{}", done.stdout));
+        Self::succeeded_of(&done.json())
+    }
+
+    fn succeeded_of(run: &Value) -> Vec<String> {
+        let said = run["outputs"]["said"].as_str().unwrap_or_else(|| panic!("{run}"));
         assert_eq!(said.lines().count(), 10, "{said}");
         said.lines().filter_map(|line| line.strip_suffix(": SUCCEEDED")).map(str::to_owned).collect()
     }
@@ -71,6 +95,24 @@ fn a_program_can_do_nothing_but_what_the_run_may() {
     assert!(!reach.path("outside").exists());
     assert!(reach.tcp.accept().is_err() && reach.udp.recv(&mut [0; 1]).is_err());
     assert_eq!(std::fs::metadata(reach.path("secret")).unwrap().permissions().mode() & 0o777, 0o644);
+}
+
+/// Bar 26 as somebody who has no rights to give away: what holds a run needs none.
+#[test]
+fn without_root_a_program_can_do_nothing_but_what_the_run_may_either() {
+    if !can_be_nobody() {
+        return;
+    }
+    let reach = Reach::new();
+    let run = reach.probe_as_nobody("");
+    assert_eq!(Reach::succeeded_of(&run), [""; 0], "{run}");
+    assert!(!reach.path("outside").exists());
+    assert!(reach.tcp.accept().is_err() && reach.udp.recv(&mut [0; 1]).is_err());
+    // What it looks for is within the reach of its user.
+    let succeeded = Reach::succeeded_of(&reach.probe_as_nobody("host:"));
+    for way in ["read", "tcp", "udp", "local", "signal", "write", "chmod"] {
+        assert!(succeeded.contains(&way.to_owned()), "{way} is not in {succeeded:?}");
+    }
 }
 
 #[test]

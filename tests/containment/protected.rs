@@ -1,6 +1,8 @@
 //! What decides over runs is out of the reach of runs, whatever they are granted.
 
-use super::run_in;
+use std::os::unix::process::CommandExt;
+
+use super::{NOBODY, as_nobody, can_be_nobody, run_in};
 use crate::harness::Project;
 
 fn project() -> Project {
@@ -90,35 +92,12 @@ fn nothing_of_runbook_is_reached(project: Project, granted: &str) {
 
 #[test]
 fn the_memory_of_a_run_can_not_be_read_by_its_own_user() {
-    use std::os::unix::process::CommandExt;
-    const NOBODY: u32 = 65_534;
-    if !rustix::process::geteuid().is_root() {
+    if !can_be_nobody() {
         return;
     }
     let project = Project::new().runbook("test", "runbook(#{ title: \"t\" }); print(\"begun\"); wait(\"60s\");");
-    for path in [
-        project.path().to_owned(),
-        project.path().join("runbook.toml"),
-        project.path().join("runbooks"),
-        project.path().join("runbooks/test.rhai"),
-    ] {
-        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    // The binary may lie where nobody else may look.
-    let binary = project.path().join("runbook");
-    std::fs::copy(env!("CARGO_BIN_EXE_runbook"), &binary).unwrap();
-    let mut supervisor = std::process::Command::new(&binary)
-        .args(["run", "test"])
-        .current_dir(project.path())
-        .env_clear()
-        .env("HOME", project.path())
-        .env("RUNBOOK_STATE_DIR", project.state())
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut supervisor =
+        as_nobody(&project, &["run", "test"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     let log = project.state().join("runs/1/log.jsonl");
     crate::harness::wait_until("the script has begun", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("begun")));
     let of_supervisor = supervisor.id().to_string();

@@ -21,7 +21,7 @@ fn shell(directory: &Path, script: &str) -> Output {
 }
 
 /// Whether all of this can be had here; what can not is reported, never passed over in silence.
-fn can(what: &str, script: &str) -> bool {
+pub(super) fn can(what: &str, script: &str) -> bool {
     let works = Command::new("/bin/sh").args(["-c", script]).output().is_ok_and(|output| output.status.success());
     if !works {
         use std::io::Write;

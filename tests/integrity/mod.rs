@@ -1,6 +1,7 @@
 //! The state: changed behind our back, copied, put back, tidied, and on disks that fail.
 
 mod disk;
+mod power;
 
 use std::path::Path;
 

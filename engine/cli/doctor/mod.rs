@@ -98,7 +98,7 @@ fn examine(app: &App) -> Vec<Finding> {
         }
     };
     match app.state() {
-        Ok(state) => findings.extend(state_findings(&state)),
+        Ok(state) => findings.extend(state_findings(&state, false)),
         Err(error) => findings.push(Finding::of("state", &error)),
     }
     findings.extend(secrets(app));
@@ -146,7 +146,7 @@ const LITTLE: u64 = 1 << 30;
 /// With less than this the next run may not be recorded.
 const TOO_LITTLE: u64 = 100 << 20;
 
-fn state_findings(state: &StateDir) -> Vec<Finding> {
+fn state_findings(state: &StateDir, all_pages: bool) -> Vec<Finding> {
     let root = state.root().display().to_string();
     let mut findings = vec![Finding::good("state", format!("{root}, its owner's alone"))];
     findings.push(match filesystem(state.root()) {
@@ -162,7 +162,7 @@ fn state_findings(state: &StateDir) -> Vec<Finding> {
         Err(error) => Finding::critical("filesystem", format!("{root}: {error}"), "look at the mount"),
     });
     findings.extend(space(state.root()));
-    findings.extend(store(state));
+    findings.extend(store(state, all_pages));
     findings.extend(left_locks(state));
     findings
 }
@@ -187,7 +187,7 @@ fn whole_store(app: &App) -> Vec<Finding> {
         Ok(state) => state,
         Err(error) => return vec![Finding::of("state", &error)],
     };
-    let mut findings = state_findings(&state);
+    let mut findings = state_findings(&state, true);
     let Ok(store) = Sqlite::open(&state.database()) else { return findings };
     let seen = store.examine(&[]);
     let fix = "keep a copy of the state directory, then: runbook state restore PATH";
@@ -238,8 +238,8 @@ fn space(path: &Path) -> Vec<Finding> {
 /// Older ones can damage a database in WAL mode when several processes write.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 
-fn store(state: &StateDir) -> Vec<Finding> {
-    let examined = Sqlite::open(&state.database()).and_then(|store| Ok((store.health()?, store.tally()?)));
+fn store(state: &StateDir, all_pages: bool) -> Vec<Finding> {
+    let examined = Sqlite::open(&state.database()).and_then(|store| Ok((store.health(all_pages)?, store.tally()?)));
     let mut findings = match &examined {
         Ok((health, tally)) => database(&state.database(), health).into_iter().chain([outbox(tally)]).collect(),
         Err(error) => vec![Finding::of("store", error)],
@@ -265,10 +265,11 @@ fn outbox(tally: &Tally) -> Finding {
 fn database(path: &Path, health: &Health) -> Vec<Finding> {
     let size = std::fs::metadata(path).map_or(0, |about| about.len());
     let mut findings = Vec::new();
-    if !health.damage.is_empty() {
+    let damage = health.damage.as_deref().unwrap_or_default();
+    if !damage.is_empty() {
         findings.push(Finding::critical(
             "store",
-            format!("{} is damaged: {}", path.display(), health.damage.join("; ")),
+            format!("{} is damaged: {}", path.display(), damage.join("; ")),
             "stop everything that uses it, keep a copy, then: runbook state restore PATH",
         ));
     }
@@ -280,9 +281,9 @@ fn database(path: &Path, health: &Health) -> Vec<Finding> {
         ));
     }
     if findings.is_empty() {
-        let size = Size(size);
-        findings
-            .push(Finding::good("store", format!("{}, {size}, format {}, WAL, synchronous FULL, sound", path.display(), health.format)));
+        let (path, size, format) = (path.display(), Size(size), health.format);
+        let pages = if health.damage.is_some() { "sound" } else { "its pages not looked at: runbook doctor --store" };
+        findings.push(Finding::good("store", format!("{path}, {size}, format {format}, WAL, synchronous FULL, {pages}")));
     }
     findings
 }

@@ -12,9 +12,31 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ROUNDS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How many descendants a process has that are not yet dead.
-pub(crate) fn count_descendants(pid: u32) -> usize {
-    if is_childless(pid) { 0 } else { descendants(pid).len() }
+/// The descendants of a process that are not yet dead.
+pub(crate) struct Offspring(Vec<(Pid, Stat)>);
+
+impl Offspring {
+    pub(crate) fn of(pid: u32) -> Self {
+        Self(if is_childless(pid) { Vec::new() } else { descendants(pid) })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether they hold more memory together. What several of them share counts once; that is only looked at when it
+    /// matters, since the kernel goes through all their pages for it.
+    pub(crate) fn holds_more_than(&self, bytes: u64) -> bool {
+        let simply: u64 = self.0.iter().map(|(_, process)| process.memory).sum();
+        simply > bytes && self.0.iter().map(|(pid, process)| share(*pid).unwrap_or(process.memory)).sum::<u64>() > bytes
+    }
+}
+
+/// The memory of a process, in bytes: what it shares with others is divided by their number.
+fn share(pid: Pid) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Kills every descendant of a process until none is left; false when some stay after two seconds.
@@ -34,7 +56,7 @@ pub(crate) fn kill_descendants(pid: u32) -> bool {
             return true;
         }
         let mut is_news = false;
-        for pid in living {
+        for (pid, _) in living {
             // It may be gone by now, which is what is wanted.
             let _ = kill_process(pid, Signal::KILL);
             is_news |= told.insert(pid);
@@ -94,12 +116,12 @@ fn is_childless(pid: u32) -> bool {
 }
 
 /// The descendants that are not yet dead.
-fn descendants(of: u32) -> Vec<Pid> {
-    let processes = processes();
+fn descendants(of: u32) -> Vec<(Pid, Stat)> {
+    let mut processes = processes();
     let parent = |pid: u32| processes.get(&pid).map(|process| process.parent);
     let descends = |pid: u32| std::iter::successors(parent(pid), |pid| parent(*pid)).take(processes.len()).any(|above| above == of);
-    let living = processes.iter().filter(|(pid, process)| !process.is_over() && descends(**pid));
-    living.filter_map(|(pid, _)| i32::try_from(*pid).ok().and_then(Pid::from_raw)).collect()
+    let living: Vec<u32> = processes.iter().filter(|(pid, process)| !process.is_over() && descends(**pid)).map(|(pid, _)| *pid).collect();
+    living.into_iter().filter_map(|pid| Some((i32::try_from(pid).ok().and_then(Pid::from_raw)?, processes.remove(&pid)?))).collect()
 }
 
 fn processes() -> BTreeMap<u32, Stat> {

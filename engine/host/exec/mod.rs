@@ -8,7 +8,7 @@ mod secret_files;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use descendants::{count_descendants, kill_descendants, kill_strays};
+pub(crate) use descendants::{Offspring, kill_descendants, kill_strays};
 pub(crate) use secret_files::SECRET_FILES;
 
 use std::collections::BTreeMap;

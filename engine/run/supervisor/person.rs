@@ -6,11 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::child::SubRun;
-use super::{Supervisor, ToWorker, now};
+use super::{Supervisor, ToWorker};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Answer, PersonQuestion};
 use crate::model::{Approval, ApprovalVerdict, Asked, Event, EventKind, Run, hash_of, verdict};
 use crate::run::protocol::Reply;
+use crate::store::now;
 
 /// How often to look for an answer.
 const LOOK: Duration = Duration::from_millis(200);

@@ -10,11 +10,13 @@ use crate::error::{Error, Kind, Result};
 use crate::store::audit::{Act, Action};
 
 /// The format this binary reads and writes. Format 2 had the tables of format 1; since format 3 rows are hashed
-/// and there is an audit log, since format 4 there are plans, since format 5 sub-runs, incidents and ticks of schedules.
-pub(super) const FORMAT: i64 = 5;
+/// and there is an audit log, since format 4 there are plans, since format 5 sub-runs, incidents and ticks of schedules,
+/// since format 6 runs are found by their status, their system and their start.
+pub(super) const FORMAT: i64 = 6;
 
 const SCHEMA: &str = include_str!("schema.sql");
 const FORMAT_3: &str = include_str!("format3.sql");
+const FORMAT_6: &str = include_str!("format6.sql");
 const SUB_RUNS: &str = include_str!("subruns.sql");
 
 /// Makes the tables when there are none, and brings older ones to this format, all or nothing.
@@ -32,15 +34,17 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     match found {
         0 => transaction.execute_batch(SCHEMA).map_err(|error| failed(&error))?,
         1 | 2 => hash_all(&transaction)?,
-        3 | 4 => {}
+        3..FORMAT => {}
         _ => return Ok(()),
     }
-    if found < 4 {
-        transaction.execute_batch(plans::SCHEMA).map_err(|error| failed(&error))?;
+    for (since, tables) in [(4, plans::SCHEMA), (5, SUB_RUNS), (5, incidents::SCHEMA), (5, ticks::SCHEMA)] {
+        if found < since {
+            transaction.execute_batch(tables).map_err(|error| failed(&error))?;
+        }
     }
-    transaction.execute_batch(SUB_RUNS).map_err(|error| failed(&error))?;
-    transaction.execute_batch(incidents::SCHEMA).map_err(|error| failed(&error))?;
-    transaction.execute_batch(ticks::SCHEMA).map_err(|error| failed(&error))?;
+    if found > 0 {
+        transaction.execute_batch(FORMAT_6).map_err(|error| failed(&error))?;
+    }
     transaction.pragma_update(None, "user_version", FORMAT).and_then(|()| transaction.commit()).map_err(|error| failed(&error))
 }
 

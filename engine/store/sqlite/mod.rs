@@ -12,6 +12,7 @@ mod ticks;
 mod turn;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -54,9 +55,12 @@ pub struct Health {
     pub journal: String,
     /// Whether each commit waits for the disk.
     pub synchronous_full: bool,
-    /// What SQLite finds wrong with it; nothing when it is sound.
-    pub damage: Vec<String>,
+    /// What SQLite finds wrong with its pages, an empty list when they are sound; nothing when they were not looked at.
+    pub damage: Option<Vec<String>>,
 }
+
+/// So many pages are looked through in some milliseconds.
+const FEW_PAGES: i64 = 2000;
 
 /// The most damage that is told.
 const MOST_DAMAGE: usize = 10;
@@ -214,20 +218,20 @@ impl Sqlite {
         restrict(path)
     }
 
-    /// Looks through the whole database for damage, which takes a while when it is large.
+    /// How the database stands. Its pages are looked through for damage when that is asked for, which takes a while when
+    /// there are many, and always while there are few.
     ///
     /// # Errors
     ///
     /// `store`, when it can not be read.
-    pub fn health(&self) -> Result<Health> {
+    pub fn health(&self, all_pages: bool) -> Result<Health> {
         let connection = self.lock();
         let ask = || -> rusqlite::Result<Health> {
             let format = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
             let journal = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
             let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
-            let mut check = connection.prepare(&format!("PRAGMA integrity_check({MOST_DAMAGE})"))?;
-            let lines: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            let damage = lines.into_iter().filter(|line| line != "ok").collect();
+            let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            let damage = (all_pages || pages <= FEW_PAGES).then(|| damage(&connection)).transpose()?;
             Ok(Health { format, journal, synchronous_full: synchronous >= 2, damage })
         };
         ask().map_err(|error| failed(&error))
@@ -258,6 +262,12 @@ impl Sqlite {
     fn insert(&self, id: RunId, events: &[Event]) -> Result<()> {
         self.write(|transaction| insert(transaction, number_of(transaction, id)?, events))
     }
+}
+
+fn damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = connection.prepare(&format!("PRAGMA integrity_check({MOST_DAMAGE})"))?;
+    let lines: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
 fn prepare(connection: &Connection) -> Result<()> {
@@ -474,50 +484,7 @@ impl Store for Sqlite {
 
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         let connection = self.lock();
-        let mut sql = String::from(
-            "SELECT number, id, runbook, system, status, exit_code, trigger_by, actor, started, ended, duration_ms, changes, level, note, pid, pid_started, parent, step
-             FROM runs LEFT JOIN sub_runs ON run = number WHERE 1",
-        );
-        let mut values: Vec<String> = Vec::new();
-        let mut add = |condition: &str, value: String| {
-            values.push(value);
-            sql.push_str(&format!(" AND {condition} ?{}", values.len()));
-        };
-        if let Some(number) = filter.number {
-            add("number =", number.to_string());
-        }
-        if let Some(beginning) = &filter.id {
-            // A range, so that the index is used; `~` comes after all that is in an id.
-            add("id >=", beginning.clone());
-            add("id <", format!("{beginning}~"));
-        }
-        if let Some(runbook) = &filter.runbook {
-            add("runbook =", runbook.clone());
-        }
-        if let Some(system) = &filter.system {
-            add("system =", system.clone());
-        }
-        if let Some(parent) = filter.parent {
-            add("parent =", parent.to_string());
-        }
-        if let Some(step) = &filter.step {
-            add("step =", step.clone());
-        }
-        if let Some(since) = filter.since {
-            add("started >=", sortable(since));
-        }
-        if !filter.states.is_empty() {
-            if !filter.states.iter().any(|state| state.is_over()) {
-                // What the index of unfinished runs is over.
-                sql.push_str(" AND ended IS NULL");
-            }
-            let names: Vec<String> = filter.states.iter().map(|state| format!("'{}'", state.name())).collect();
-            sql.push_str(&format!(" AND status IN ({})", names.join(", ")));
-        }
-        sql.push_str(" ORDER BY number DESC");
-        if filter.limit > 0 {
-            sql.push_str(&format!(" LIMIT {}", filter.limit));
-        }
+        let (sql, values) = listing(filter);
         let read = || -> rusqlite::Result<Vec<Result<Summary>>> {
             connection.prepare_cached(&sql)?.query_map(rusqlite::params_from_iter(&values), |row| Ok(summary(row)))?.collect()
         };
@@ -589,6 +556,57 @@ impl Store for Sqlite {
     fn prune_parcels(&self, before: Timestamp) -> Result<u64> {
         self.write(|transaction| outbox::prune(transaction, before))
     }
+}
+
+/// A question for runs, and its values. Several states are asked for one by one and merged: each is found by the
+/// index in the order of the runs, and nothing is sorted.
+fn listing(filter: &Filter) -> (String, Vec<String>) {
+    let (conditions, values) = conditions(filter);
+    let rows = format!(
+        "SELECT number, id, runbook, system, status, exit_code, trigger_by, actor, started, ended, duration_ms, changes, level, note, pid, pid_started, parent, step
+         FROM runs LEFT JOIN sub_runs ON run = number WHERE {conditions}"
+    );
+    let states: BTreeSet<&str> = filter.states.iter().map(|state| state.name()).collect();
+    let parts: Vec<String> = states.into_iter().map(|state| format!("{rows} AND status = '{state}'")).collect();
+    let rows = if parts.is_empty() { rows } else { parts.join(" UNION ALL ") };
+    let limit = if filter.limit > 0 { format!(" LIMIT {}", filter.limit) } else { String::new() };
+    (format!("{rows} ORDER BY number DESC{limit}"), values)
+}
+
+/// What a filter asks of each run beside its state.
+fn conditions(filter: &Filter) -> (String, Vec<String>) {
+    let mut sql = String::from("1");
+    let mut values: Vec<String> = Vec::new();
+    let mut add = |condition: &str, value: String| {
+        values.push(value);
+        sql.push_str(&format!(" AND {}", condition.replace('?', &format!("?{}", values.len()))));
+    };
+    if let Some(number) = filter.number {
+        add("number = ?", number.to_string());
+    }
+    if let Some(beginning) = &filter.id {
+        // A range, so that the index is used; `~` comes after all that is in an id.
+        add("id >= ?", beginning.clone());
+        add("id < ?", format!("{beginning}~"));
+    }
+    if let Some(runbook) = &filter.runbook {
+        add("runbook = ?", runbook.clone());
+    }
+    if let Some(system) = &filter.system {
+        add("system = ?", system.clone());
+    }
+    if let Some(parent) = filter.parent {
+        add("parent = ?", parent.to_string());
+    }
+    if let Some(step) = &filter.step {
+        add("step = ?", step.clone());
+    }
+    if let Some(since) = filter.since {
+        // The first of them is found by the index, and no row before it is looked at. The plus signs keep SQLite from
+        // scanning for the smallest number, and from sorting what it would find by the start.
+        add("number >= (SELECT min(+number) FROM runs WHERE started >= ?) AND +started >= ?", sortable(since));
+    }
+    (sql, values)
 }
 
 fn number_of(connection: &Connection, id: RunId) -> Result<i64> {

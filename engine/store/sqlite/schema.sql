@@ -1,4 +1,4 @@
--- Format 3. A run is its events; the columns of `runs` beyond its identity repeat what they say, for listings.
+-- The tables of format 3. A run is its events; the columns of `runs` beyond its identity repeat what they say, for listings.
 -- Hashes are SHA-256, see seal.rs. `events` counts the events of a run, `head` is the hash of the last one
 -- (of the identity and the texts, before there is one), `seal` is the hash of the columns above it.
 CREATE TABLE runs (
@@ -26,7 +26,9 @@ CREATE TABLE runs (
     seal        BLOB NOT NULL DEFAULT x''
 ) STRICT;
 CREATE INDEX runs_by_runbook ON runs (runbook, number);
-CREATE INDEX runs_unfinished ON runs (status) WHERE ended IS NULL;
+CREATE INDEX runs_by_status ON runs (status);
+CREATE INDEX runs_by_system ON runs (system);
+CREATE INDEX runs_by_start ON runs (started);
 
 CREATE TABLE events (
     run  INTEGER NOT NULL REFERENCES runs (number),
