@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 use runbook::model::{Incident, IncidentState, RepairState, RunState, Trigger};
 use runbook::store::{Filter, IncidentFilter, Incidents, Sqlite, StateDir, Store};
 
-use super::{project, there, write};
+use super::{is_waiting, project, write};
 use crate::harness::Project;
 use crate::harness::sink::Sink;
 
-/// Says that it has begun, waits until it may, and mends the shop.
+/// Waits until it may, and mends the shop.
 const MEND: &str = r#"
-runbook(#{ title: "Mends", params: #{ service: #{ required: true } }, allow: #{ fs: #{ read: ["DIR"], write: ["DIR"], remove: ["DIR"] } } });
-step("begin", || fs::write("DIR/begun", params::service));
+runbook(#{ title: "Mends", params: #{ service: #{ required: true } }, allow: #{ fs: #{ read: ["DIR"], remove: ["DIR"] } } });
 step("wait", #{ idempotent: "it only waits" }, || while !fs::exists("DIR/go") { wait("10ms"); });
 step("mend", #{ idempotent: "it is the same file" }, || fs::remove("DIR/broken"));
 "#;
@@ -127,7 +126,7 @@ fn what_breaks_is_noticed_told_repaired_and_proven_also_when_the_daemon_is_kille
     assert_eq!(repairs(&done.project, &[]), 0, "everything is paused");
 
     let project = done.then(["schedule", "resume", "--all"]).succeeds().project;
-    wait_long(&project, "the repair has begun", || there(&project, "begun"));
+    wait_long(&project, "the repair has begun", || is_waiting(&project, 1));
     daemon.kill();
     let _daemon = project.serve();
     write(&project, "go");
