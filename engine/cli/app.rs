@@ -1,8 +1,10 @@
 //! What all commands share: the project, the store, the terminal.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::cli::Global;
@@ -97,8 +99,18 @@ impl App {
 
     /// What a runbook may touch for a system, attended or not: its header, capped by the policy.
     pub(super) fn permissions(&self, script: &Script, system: &System, attended: bool) -> Result<Permissions, Problems> {
+        self.permissions_for(&script.header.allow, system, attended)
+    }
+
+    /// The same for what is asked for without a script.
+    pub(super) fn permissions_for(
+        &self,
+        asked: &BTreeMap<String, Value>,
+        system: &System,
+        attended: bool,
+    ) -> Result<Permissions, Problems> {
         let policy = &self.project()?.settings.policy;
-        let asked = Permissions::read(&script.header.allow, system)?.capped(policy.allow.as_ref(), &policy.deny, system)?;
+        let asked = Permissions::read(asked, system)?.capped(policy.allow.as_ref(), &policy.deny, system)?;
         let (table, caps) = policy.caps(attended);
         Ok(asked.capped_by(table, caps.allow.as_ref(), &caps.deny, system)?)
     }

@@ -1,9 +1,11 @@
 //! What the daemon does not know itself: runbooks, systems and settings, read anew for each run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::cli::app::{App, stored_secret};
 use crate::cli::office::Office;
@@ -12,10 +14,11 @@ use crate::cli::run::{Asked, Order as Wanted, asked_of, passed};
 use crate::cli::schedule::{Live, Schedules};
 use crate::cli::{Color, Global, outbox};
 use crate::config::{self, Problems};
-use crate::daemon::{Doors, Hook, Place, Secret, Settings, Timetable};
+use crate::daemon::{Doors, Hook, Outlook, Place, Secret, Settings, Timetable, Watched};
 use crate::error::{Error, Kind, Result};
-use crate::host::RunOrder;
-use crate::model::{Event, Origin, Plan, Run, Trigger};
+use crate::host::secrets::names_in;
+use crate::host::{RunOrder, Secrets};
+use crate::model::{Event, Origin, Plan, Run, System, Trigger};
 use crate::run::daemon::Order;
 use crate::run::outbox::Addresses;
 use crate::run::process::helpers;
@@ -97,15 +100,7 @@ impl crate::daemon::Desk for Desk {
         let app = self.app();
         let (project, state) = (app.project()?, app.state()?);
         let wrong = |what: String| Error::new(Kind::Config, format!("`daemon.listen`: {what}"));
-        let secret = |name: &str| -> Result<Secret> {
-            let value = match project.settings.secrets.get(name) {
-                Some(source) => Some(source.read(name, &project.root, &app.environment)?),
-                None => stored_secret(&state, &app.environment, name)?,
-            };
-            let value = value.filter(|value| !value.is_empty());
-            let none = || Error::new(Kind::Config, format!("there is no secret `{name}`")).hint(format!("runbook secret set {name}"));
-            value.map(Secret::new).ok_or_else(none)
-        };
+        let secret = |name: &str| secret(name, &app, &state).map(Secret::new);
         let settings = &project.settings.daemon;
         let address =
             |text: &String| text.parse::<SocketAddr>().map_err(|_| wrong(format!("`{text}` is no address, expected `127.0.0.1:9321`")));
@@ -144,11 +139,76 @@ impl crate::daemon::Desk for Desk {
         Ok(Timetable { place, entries: schedules.entries(), systems, broken, problems })
     }
 
+    fn outlook(&self) -> Result<Outlook> {
+        let app = self.app();
+        let (project, state) = (app.project()?, app.state()?);
+        let place = Place { directory: self.directory.clone(), config: self.config.clone(), account: app.origin().account };
+        let (look, samples) = (project.settings.daemon.look, project.settings.retention.samples);
+        let mut outlook = Outlook { place, look, samples, ..Outlook::default() };
+        let systems = project.systems(&app.environment);
+        for name in project.settings.daemon.systems.clone().unwrap_or_else(|| systems.own()) {
+            // What is wrong with its file is said with the schedules.
+            let Ok(loaded) = systems.load(&name) else {
+                outlook.broken.push(name);
+                continue;
+            };
+            let permissions = match app.permissions_for(&looks(), &loaded.system, false) {
+                Ok(permissions) => permissions,
+                Err(problems) => {
+                    outlook.problems.extend(problems.errors);
+                    continue;
+                }
+            };
+            let (secrets, problems) = secrets_to_look(&loaded.system, &app, &state);
+            outlook.problems.extend(problems);
+            outlook.systems.push(Arc::new(Watched { system: loaded.system, permissions, secrets }));
+        }
+        Ok(outlook)
+    }
+
     fn settings(&self) -> Result<Settings> {
         let app = self.app();
         let settings = &app.project()?.settings;
         Ok(Settings { places: settings.limits.runs, grace: settings.daemon.grace })
     }
+}
+
+/// What a watch asks of a system: what its file names, and nothing that changes anything.
+fn looks() -> BTreeMap<String, Value> {
+    let entry = |section: &str, entries: &[&str]| (section.to_owned(), Value::from(entries.to_vec()));
+    BTreeMap::from([
+        entry("sys", &["*"]),
+        entry("systemd", &["status:*"]),
+        entry("docker", &["inspect:*"]),
+        entry("http", &["GET ${endpoints.*}"]),
+        entry("sql", &["read:${databases.*}"]),
+        entry("redis", &["read:${caches.*}"]),
+    ])
+}
+
+/// The secrets that looking at a system takes, and what is wrong with others: what needs one of those is unknown.
+fn secrets_to_look(system: &System, app: &App, state: &StateDir) -> (Secrets, Vec<Error>) {
+    let text = serde_json::to_string(&(&system.databases, &system.caches, &system.endpoints)).unwrap_or_default();
+    let names: BTreeSet<&str> = names_in(&text).collect();
+    let (mut values, mut problems) = (BTreeMap::new(), Vec::new());
+    for name in names {
+        match secret(name, app, state) {
+            Ok(value) => drop(values.insert(name.to_owned(), value)),
+            Err(error) => problems.push(error.context(format_args!("system `{}`", system.name))),
+        }
+    }
+    (Secrets::new(values), problems)
+}
+
+/// The value of a secret.
+fn secret(name: &str, app: &App, state: &StateDir) -> Result<String> {
+    let project = app.project()?;
+    let value = match project.settings.secrets.get(name) {
+        Some(source) => Some(source.read(name, &project.root, &app.environment)?),
+        None => stored_secret(state, &app.environment, name)?,
+    };
+    let value = value.filter(|value| !value.is_empty());
+    value.ok_or_else(|| Error::new(Kind::Config, format!("there is no secret `{name}`")).hint(format!("runbook secret set {name}")))
 }
 
 /// The project of a run of the daemon, for the runs it starts.

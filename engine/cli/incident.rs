@@ -343,6 +343,7 @@ fn open(title: &str, severity: Severity, system: Option<&str>, service: Option<S
         value: None,
         text: note.to_owned(),
         because: None,
+        run: None,
     };
     let act = app.act(Action::Incident, format!("open {}", system.name), title);
     let opened = on_duty(&store, &state, &system, app, |duty| audited(&store, &act, || duty.report(&report, now())))?;

@@ -9,10 +9,10 @@ use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, WARN, styled};
 use crate::config::Problems;
 use crate::error::{Kind, Result};
 use crate::host::notify::outbox::Standing as Outbox;
-use crate::model::RunState;
-use crate::run::daemon::{Ask, Schedules, Standing, ask};
+use crate::model::{Incident, IncidentState, RunState};
+use crate::run::daemon::{Ask, Schedules, Standing, Watches, ask};
 use crate::run::outbox;
-use crate::store::{Filter, Store, Summary};
+use crate::store::{Filter, IncidentFilter, Incidents, Store, Summary};
 use crate::words;
 
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,8 @@ struct Status {
     daemon: Option<Standing>,
     /// Runs that do not go on without a person.
     needs: Vec<Summary>,
+    /// What is broken.
+    incidents: Vec<Incident>,
     outbox: Outbox,
 }
 
@@ -37,7 +39,8 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
     };
     let states = vec![RunState::Waiting, RunState::Interrupted, RunState::NeedsAttention];
     let needs = store.list(&Filter { states, ..Filter::default() })?;
-    let status = Status { daemon, needs, outbox: outbox::standing(&store)? };
+    let incidents = store.incidents(&IncidentFilter { open: true, ..IncidentFilter::default() })?;
+    let status = Status { daemon, needs, incidents, outbox: outbox::standing(&store)? };
     if app.json {
         app.answer_json(&status)?;
     } else {
@@ -52,9 +55,18 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
 
 impl Status {
     fn is_well(&self) -> bool {
-        let is_wrong = |daemon: &Standing| !daemon.schedules.problems.is_empty();
-        self.needs.is_empty() && self.outbox.dead == 0 && !self.daemon.as_ref().is_some_and(is_wrong)
+        let is_blind = |watches: &Watches| !watches.problems.is_empty() || watches.each.iter().any(|watch| watch.problem.is_some());
+        let is_wrong = |daemon: &Standing| !daemon.schedules.problems.is_empty() || is_blind(&daemon.watches);
+        self.needs.is_empty()
+            && !self.incidents.iter().any(needs_somebody)
+            && self.outbox.dead == 0
+            && !self.daemon.as_ref().is_some_and(is_wrong)
     }
+}
+
+/// Whether nobody takes care of an incident yet, and nothing else is its reason.
+fn needs_somebody(incident: &Incident) -> bool {
+    incident.state == IncidentState::Open && incident.because.is_none()
 }
 
 fn line(app: &App, symbol: &str, title: &str, text: &str) {
@@ -75,6 +87,42 @@ fn tell_schedules(schedules: &Schedules, app: &App) {
     for problem in &schedules.problems {
         line(app, &bad, "time", &visible(problem));
     }
+}
+
+/// What is watched, and what keeps it from that.
+fn tell_watches(watches: &Watches, app: &App) {
+    let (good, bad) = (app.terminal.symbol(GOOD, "●", "*"), app.terminal.symbol(BAD, "✖", "x"));
+    for watch in &watches.each {
+        let system = visible(&watch.system);
+        let Some(looked) = watch.looked.filter(|_| watch.problem.is_none()) else {
+            let why = watch.problem.as_deref().unwrap_or("it is about to look");
+            line(app, if watch.problem.is_some() { &bad } else { &good }, "watch", &format!("{system}: {}", visible(why)));
+            continue;
+        };
+        let unknown = if watch.unknown == 0 { String::new() } else { format!(", {} unknown", watch.unknown) };
+        let fires = match watch.firing + watch.silent {
+            0 => String::new(),
+            count => format!(", {} on", words::count(count, "alarm")),
+        };
+        let (series, rules) = (words::count(watch.series, "value"), words::count(watch.rules, "rule"));
+        line(app, &good, "watch", &format!("{system}: {series}{unknown}, {rules}{fires}, {}", ago(looked)));
+    }
+    for problem in &watches.problems {
+        line(app, &bad, "watch", &visible(problem));
+    }
+}
+
+/// What is broken.
+fn tell_incidents(incidents: &[Incident], app: &App) {
+    let Some(first) = incidents.iter().rev().find(|incident| needs_somebody(incident)) else { return };
+    let open = incidents.iter().filter(|incident| needs_somebody(incident)).count();
+    let text = format!(
+        "{} without anybody: {} {}",
+        words::count(open, "incident"),
+        styled(STRONG, format!("#{}", first.number)),
+        visible(&first.title)
+    );
+    line(app, &app.terminal.symbol(BAD, "✖", "x"), "incident", &format!("{text}     runbook incident list"));
 }
 
 fn tell(status: &Status, app: &App) {
@@ -99,7 +147,9 @@ fn tell(status: &Status, app: &App) {
     }
     if let Some(daemon) = &status.daemon {
         tell_schedules(&daemon.schedules, app);
+        tell_watches(&daemon.watches, app);
     }
+    tell_incidents(&status.incidents, app);
     for run in &status.needs {
         let why = if run.note.is_empty() { String::new() } else { format!(": {}", visible(&run.note)) };
         line(

@@ -106,7 +106,18 @@ pub const KEYS: &[Key] = {
         key("limits.files", Int, Some("1024"), "The open files of a worker."),
         key("limits.runs", Int, Some("4"), "The runs the daemon has at the same time; more wait."),
         key("daemon.grace", Duration, Some(r#""30s""#), "How long steps under way may go on when the daemon is asked to stop."),
-        key("daemon.systems", List, None, "The systems whose schedules run; those that are files of the project when absent."),
+        key(
+            "daemon.systems",
+            List,
+            None,
+            "The systems it watches and whose schedules run; those that are files of the project when absent.",
+        ),
+        key(
+            "daemon.look",
+            Duration,
+            Some(r#""15s""#),
+            "How often rules are looked at; services are measured as often, endpoints and databases half as often.",
+        ),
         key(
             "daemon.listen",
             Text,
@@ -127,7 +138,7 @@ pub const KEYS: &[Key] = {
         key("hooks.NAME.params", Table, None, "The parameters of the run."),
         key("retention.runs", Duration, Some(r#""90d""#), "How long the record of a run stays."),
         key("retention.logs", Duration, Some(r#""30d""#), "How long the logs and artefacts of a run stay."),
-        key("retention.samples", Duration, Some(r#""30d""#), "How long measured values stay."),
+        key("retention.samples", Duration, Some(r#""400d""#), "How long measured values stay, the older the coarser."),
         key("retention.keep_min", Int, Some("20"), "How many runs of each runbook stay whatever their age."),
         key("retention.quota", Size, Some(r#""5GiB""#), "The most the state should take; `runbook doctor` says when it takes more."),
         key("secrets.NAME.file", Text, None, "The secret is the text of this file, which must be readable by its owner only."),

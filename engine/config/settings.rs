@@ -60,8 +60,10 @@ pub struct Limits {
 pub struct Daemon {
     /// How long steps under way may go on when the daemon is asked to stop.
     pub grace: Span,
-    /// The systems whose schedules run; those that are files of the project when absent.
+    /// The systems it watches and whose schedules run; those that are files of the project when absent.
     pub systems: Option<Vec<String>>,
+    /// How often rules are looked at; services are measured as often, endpoints and databases half as often.
+    pub look: Span,
     /// Where its pages and hooks are, as in `127.0.0.1:9321`; nowhere when absent. Beyond this machine only with a token.
     pub listen: Option<String>,
     /// The secret that whoever looks at its pages has to show.
@@ -104,7 +106,7 @@ pub struct Retention {
     pub runs: Span,
     /// How long the logs and artefacts of a run stay.
     pub logs: Span,
-    /// How long measured values stay.
+    /// How long measured values stay, the older the coarser.
     pub samples: Span,
     /// How many runs of each runbook stay whatever their age.
     pub keep_min: u32,

@@ -9,7 +9,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Level, Run, Tick, TickOutcome};
+use crate::model::{Incident, Level, Run, Tick, TickOutcome, Urgency};
+use crate::run::daemon::Watching;
 
 /// From 50 ms to 2 h.
 const DURATIONS: [f64; 12] = [0.05, 0.2, 1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0];
@@ -33,6 +34,63 @@ pub(super) struct Metrics {
     paused: Gauge,
     needs: Gauge,
     messages: Family<Parcelled, Gauge>,
+    incidents: Family<Severe, Gauge>,
+    watches: Watches,
+}
+
+/// What is counted of each watch.
+#[derive(Default)]
+struct Watches {
+    looked: Family<OfSystem, Gauge>,
+    samples: Family<OfSystem, Counter>,
+    series: Family<OfSystem, Gauge>,
+    unknown: Family<OfSystem, Gauge>,
+    rules: Family<OfSystem, Gauge>,
+    firing: Family<OfSystem, Gauge>,
+    silent: Family<OfSystem, Gauge>,
+    restarts: Family<OfSystem, Gauge>,
+}
+
+impl Watches {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("watch_last_look_seconds", "When the rules were last looked at, in seconds since 1970", self.looked.clone());
+        registry.register("watch_samples", "Samples that were kept", self.samples.clone());
+        registry.register("watch_series", "Series that are measured", self.series.clone());
+        registry.register("watch_series_unknown", "Series whose value nobody knows", self.unknown.clone());
+        registry.register("watch_rules", "Rules that are looked at", self.rules.clone());
+        registry.register("watch_alarms_firing", "Alarms that fire", self.firing.clone());
+        registry.register("watch_alarms_silent", "Alarms about silence", self.silent.clone());
+        registry.register("watch_restarts", "How often a watch ended by itself since the settings were read", self.restarts.clone());
+    }
+
+    fn show(&self, watches: &[Watching]) {
+        for family in [&self.looked, &self.series, &self.unknown, &self.rules, &self.firing, &self.silent, &self.restarts] {
+            family.clear();
+        }
+        for watch in watches {
+            let of = OfSystem { system: watch.system.clone() };
+            self.looked.get_or_create(&of).set(watch.looked.map_or(0, |at| at.as_second()));
+            count(&self.series.get_or_create(&of), watch.series);
+            count(&self.unknown.get_or_create(&of), watch.unknown);
+            count(&self.rules.get_or_create(&of), watch.rules);
+            count(&self.firing.get_or_create(&of), watch.firing);
+            count(&self.silent.get_or_create(&of), watch.silent);
+            self.restarts.get_or_create(&of).set(i64::try_from(watch.restarts).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// A system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSystem {
+    system: String,
+}
+
+/// How severe something is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Severe {
+    system: String,
+    severity: String,
 }
 
 /// A runbook for a system.
@@ -84,6 +142,9 @@ pub(super) struct Now {
     pub(super) needs: usize,
     pub(super) messages_queued: usize,
     pub(super) messages_dead: usize,
+    pub(super) watches: Vec<Watching>,
+    /// The incidents that are not over.
+    pub(super) incidents: Vec<Incident>,
 }
 
 impl Metrics {
@@ -107,6 +168,8 @@ impl Metrics {
             paused: Gauge::default(),
             needs: Gauge::default(),
             messages: Family::default(),
+            incidents: Family::default(),
+            watches: Watches::default(),
             registry: Registry::default(),
         };
         registry.register("runs", "Runs of the daemon that ended, by how", metrics.runs.clone());
@@ -123,6 +186,8 @@ impl Metrics {
         registry.register("checks", "The checks of the last run, by level", metrics.checks.clone());
         registry.register("hooks", "Requests to hooks, by the code of the answer", metrics.hooks.clone());
         registry.register("messages", "Messages in the outbox, by state", metrics.messages.clone());
+        registry.register("incidents_open", "Incidents that are not over", metrics.incidents.clone());
+        metrics.watches.register(&mut registry);
         Self { registry, ..metrics }
     }
 
@@ -157,6 +222,11 @@ impl Metrics {
         }
     }
 
+    /// Samples were kept.
+    pub(super) fn sampled(&self, system: &str, samples: u64) {
+        self.watches.samples.get_or_create(&OfSystem { system: system.to_owned() }).inc_by(samples);
+    }
+
     /// A hook was answered.
     pub(super) fn hooked(&self, hook: &str, code: u16) {
         self.hooks.get_or_create(&Hooked { hook: hook.to_owned(), code: code.to_string() }).inc();
@@ -171,6 +241,12 @@ impl Metrics {
         self.paused.set(i64::from(now.is_paused));
         for (state, number) in [("queued", now.messages_queued), ("dead", now.messages_dead)] {
             count(&self.messages.get_or_create(&Parcelled { state: state.to_owned() }), number);
+        }
+        self.watches.show(&now.watches);
+        self.incidents.clear();
+        for incident in &now.incidents {
+            let severity = Urgency::Severity(incident.severity).name().to_owned();
+            self.incidents.get_or_create(&Severe { system: incident.system.clone(), severity }).inc();
         }
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;

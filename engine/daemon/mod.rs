@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `runs.rs` | the places for runs, the queue before them, and what becomes of each |
 //! | `timetable.rs` | the schedules, and how their runs are started |
+//! | `watches.rs` | the watches over the systems, and how repairs are started |
 //! | `care.rs` | which runs are the daemon's to bring to an end, also after its own |
 //! | `socket.rs` | the control socket |
 //! | `pages.rs` | what is answered over HTTP, and the sign of life |
@@ -29,6 +30,7 @@ mod runs;
 mod socket;
 mod systemd;
 mod timetable;
+mod watches;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ pub use hooks::Hook;
 pub use pages::{Doors, Secret};
 pub use systemd::Manager;
 pub use timetable::Timetable;
+pub use watches::{Outlook, Watched};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{Event, Run, Span};
@@ -56,6 +59,7 @@ use pages::Pages;
 use post::Post;
 use runs::Runs;
 use timetable::Timekeeper;
+use watches::Watches;
 
 /// Where runbooks, systems and settings are known.
 pub trait Desk: Send + Sync {
@@ -93,6 +97,13 @@ pub trait Desk: Send + Sync {
     ///
     /// `config`; the daemon goes on with those it had.
     fn timetable(&self) -> Result<Timetable>;
+
+    /// The systems there are to watch. What is wrong with one is in its place, and blinds no other.
+    ///
+    /// # Errors
+    ///
+    /// `config`; the daemon goes on with those it had.
+    fn outlook(&self) -> Result<Outlook>;
 
     /// What the settings say of those who come from outside.
     ///
@@ -165,17 +176,20 @@ pub fn serve(config: Config, told: &Receiver<Told>) -> Result<()> {
     let post = Post::start(store.clone(), config.state.clone(), config.desk.addresses()?);
     let metrics = Arc::new(Metrics::new());
     let runs = Runs::new(&config, store.clone(), settings.places, post.clone(), metrics.clone());
-    let pages = Pages::new(runs.clone(), store.clone(), metrics.clone(), config.desk.doors()?);
+    let watches = Watches::new(runs.clone(), store.clone(), config.state.clone());
+    let pages = Pages::new(runs.clone(), watches.clone(), store.clone(), metrics.clone(), config.desk.doors()?);
     let listener = seat.listen()?;
     let found = runs.bring_back()?;
     let timekeeper = Timekeeper::start(store, &runs, metrics, config.desk.timetable()?, settings.places)?;
+    watches.load(config.desk.outlook()?);
     pages.open()?;
-    let daemon = Arc::new(Daemon { runs, timekeeper, pages, config, since });
+    let daemon = Arc::new(Daemon { runs, timekeeper, watches, pages, config, since });
     socket::serve(listener, daemon.clone());
     tracing::info!(state = %daemon.config.state.root().display(), "serving; {found} runs were cut off and go on");
     daemon.config.manager.ready();
     let result = daemon.work(told, settings.grace);
     daemon.config.manager.stopping();
+    daemon.watches.close();
     daemon.timekeeper.close();
     post.stop();
     drop(seat);
@@ -188,6 +202,7 @@ struct Daemon {
     config: Config,
     runs: Arc<Runs>,
     timekeeper: Timekeeper,
+    watches: Arc<Watches>,
     pages: Arc<Pages>,
     since: Timestamp,
 }
@@ -203,6 +218,8 @@ impl Daemon {
                 Ok(Told::Stop) if until.is_none() => {
                     tracing::info!("stopping: no step starts any more, those under way have {grace}");
                     self.config.manager.stopping();
+                    // No repair begins that could not end.
+                    self.watches.close();
                     until = Some(Instant::now() + grace.0);
                 }
                 Ok(Told::Stop) => until = Some(Instant::now()),
@@ -249,10 +266,14 @@ impl Daemon {
         self.config.manager.reloading();
         let read = || {
             let _helpers = helpers();
-            let (settings, table, doors) = (self.config.desk.settings()?, self.config.desk.timetable()?, self.config.desk.doors()?);
-            self.runs.post().move_to(self.config.desk.addresses()?);
+            let desk = &self.config.desk;
+            let (settings, table, outlook, doors) = (desk.settings()?, desk.timetable()?, desk.outlook()?, desk.doors()?);
+            self.runs.post().move_to(desk.addresses()?);
             self.pages.change(doors);
             self.timekeeper.load(table, settings.places);
+            if !self.runs.is_closed() {
+                self.watches.load(outlook);
+            }
             Ok(settings)
         };
         let settings = read();

@@ -13,10 +13,11 @@ use super::metrics::{Metrics, Now};
 use super::now;
 use super::runs::Runs;
 use super::timetable::lock;
+use super::watches::Watches;
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunState, Span};
 use crate::run::outbox;
-use crate::store::{Filter, Store};
+use crate::store::{Filter, IncidentFilter, Store};
 
 /// What Prometheus asks for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -71,6 +72,7 @@ impl std::fmt::Debug for Secret {
 /// What is served to those who come from outside.
 pub(super) struct Pages {
     pub(super) runs: Arc<Runs>,
+    watches: Arc<Watches>,
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: Arc<Metrics>,
     doors: Mutex<Doors>,
@@ -80,9 +82,9 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn new(runs: Arc<Runs>, store: Arc<dyn Store>, metrics: Arc<Metrics>, doors: Doors) -> Arc<Self> {
+    pub(super) fn new(runs: Arc<Runs>, watches: Arc<Watches>, store: Arc<dyn Store>, metrics: Arc<Metrics>, doors: Doors) -> Arc<Self> {
         let (doors, pulse, address) = (Mutex::new(doors), Mutex::new(Instant::now()), Mutex::new(None));
-        Arc::new(Self { runs, store, metrics, doors, pulse, address })
+        Arc::new(Self { runs, watches, store, metrics, doors, pulse, address })
     }
 
     /// Opens, and answers on a thread of its own for as long as the process lives.
@@ -197,6 +199,8 @@ impl Pages {
             needs: self.store.list(&Filter { states, ..Filter::default() })?.len(),
             messages_queued: outbox.queued,
             messages_dead: outbox.dead,
+            watches: self.watches.standing().each,
+            incidents: self.store.incidents(&IncidentFilter { open: true, ..IncidentFilter::default() })?,
         })
     }
 

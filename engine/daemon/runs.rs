@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::metrics::Metrics;
+use super::notice::Notice;
 use super::post::Post;
 use super::{Config, Desk, Place, care, notice};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Event, EventKind, Pause, Run, RunId, RunState, Span, System, Tick, Trigger};
+use crate::model::{Event, EventKind, Pause, Run, RunId, RunState, ScheduleState, Span, System, Tick, Trigger};
 use crate::run::daemon::{Order, Queued};
 use crate::run::lock::owners;
 use crate::run::process::{helpers, me};
@@ -119,6 +120,10 @@ impl Runs {
 
     pub(super) fn post(&self) -> &Post {
         &self.post
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Takes a run on. It is durable when this returns, and runs when its turn has come.
@@ -455,12 +460,16 @@ impl Runs {
         if run.status == RunState::NeedsAttention {
             return notice::needs_a_person(&*self.store, &addresses, system, run);
         }
-        if is_automatic(run.trigger) { notice::ended(&*self.store, &addresses, system, run) } else { Ok(()) }
+        if is_automatic(run.trigger) { self.notice(&addresses.project, system).ended(run) } else { Ok(()) }
+    }
+
+    fn notice<'n>(&'n self, project: &'n str, system: &'n System) -> Notice<'n> {
+        Notice { store: &*self.store, project, system }
     }
 
     /// Tells people that what was due could not be started.
     pub(super) fn tell_refused(&self, tick: &Tick, why: &str, system: &System) -> Result<()> {
-        notice::refused(&*self.store, &self.post.addresses(), system, tick, why)?;
+        self.notice(&self.post.addresses().project, system).refused(tick, why)?;
         self.post.call();
         Ok(())
     }
@@ -486,6 +495,21 @@ impl Runs {
                 tracing::error!("whether everything is paused is not known, so nothing starts by itself: {error}");
                 true
             }
+        }
+    }
+
+    /// Why nothing may happen by itself in a system; nothing when it may. Who can not find out lets nothing happen.
+    pub(super) fn why_paused(&self, system: &str) -> Option<String> {
+        let all_of_it = format!("{system}/*");
+        let is_meant = |state: &ScheduleState| state.schedule == "*" || state.schedule == all_of_it;
+        match self.store.held_schedules() {
+            Ok(held) => {
+                let pauses = held.into_iter().filter(is_meant).filter_map(|state| state.paused);
+                let pause = pauses.into_iter().find(|pause| pause.holds(super::now()))?;
+                let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
+                Some(format!("by {}{reason}", pause.by))
+            }
+            Err(error) => Some(format!("whether it is paused is not known: {error}")),
         }
     }
 

@@ -98,6 +98,7 @@ fn standing(daemon: &Daemon) -> Standing {
         places,
         queued: daemon.runs.queued(),
         schedules: daemon.timekeeper.standing(),
+        watches: daemon.watches.standing(),
         listen: daemon.pages.address().map(|address| address.to_string()),
     }
 }

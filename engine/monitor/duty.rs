@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::incident::{Clocks, Happened, Report, step};
 use super::news::parcels;
 use crate::error::Result;
-use crate::model::{Incident, System};
+use crate::model::{Incident, Source, System};
 use crate::store::{Changed, IncidentFilter, Store, Which};
 
 /// The incidents of one system.
@@ -28,7 +28,10 @@ impl Duty<'_> {
     ///
     /// `store`; nothing is kept and nobody told then.
     pub fn report(&self, report: &Report, now: Timestamp) -> Result<Option<Incident>> {
-        let because = self.reason(report.service.as_deref(), &self.open()?);
+        let because = match report.because {
+            Some(number) => Some(number),
+            None => self.reason(report.service.as_deref(), &self.open()?),
+        };
         let report = Report { because, ..report.clone() };
         self.happened(Which::Fingerprint(&report.fingerprint()), &Happened::Broke(report.clone()), now)
     }
@@ -61,7 +64,8 @@ impl Duty<'_> {
             let others: Vec<Incident> = open.iter().filter(|other| other.number != incident.number).cloned().collect();
             match (incident.because, self.reason(incident.service.as_deref(), &others)) {
                 (None, Some(number)) => self.happened(which, &Happened::Because { number }, now)?,
-                (Some(number), None) if !open.iter().any(|other| other.number == number) => {
+                // Whether it is on its own, the next run says.
+                (Some(number), None) if !matches!(incident.source, Source::Run(_)) && !open.iter().any(|other| other.number == number) => {
                     self.happened(which, &Happened::OnItsOwn, now)?
                 }
                 _ => self.happened(which, &Happened::Passed, now)?,
@@ -110,7 +114,7 @@ pub fn needs<'s>(system: &'s System, service: &str) -> BTreeSet<&'s str> {
 mod tests {
     use super::*;
     use crate::model::system::{Contact, Service, Services, Severity as Scale};
-    use crate::model::{IncidentState, Labels, Severity, Source, Span};
+    use crate::model::{IncidentState, Labels, Severity, Span};
     use crate::store::{Incidents, Memory, Sqlite, StateDir};
 
     fn at(seconds: i64) -> Timestamp {
@@ -160,6 +164,7 @@ mod tests {
             value: Some(0.0),
             text: String::new(),
             because: None,
+            run: None,
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Report {
     pub text: String,
     /// The incident that is the reason for it.
     pub because: Option<u64>,
+    /// The run that failed.
+    pub run: Option<u64>,
 }
 
 impl Report {
@@ -201,6 +203,15 @@ fn moment(at: Timestamp, what: &str, by: &str, text: &str) -> Milestone {
     Milestone { at, what: what.to_owned(), by: by.to_owned(), text: text.to_owned(), run: None }
 }
 
+fn told_by(report: &Report, now: Timestamp, what: &str) -> Milestone {
+    Milestone { run: report.run, ..moment(now, what, "", &report.text) }
+}
+
+/// Whether it is about a run that failed, of which the next one that succeeds is the proof.
+fn is_run(incident: &Incident) -> bool {
+    matches!(incident.source, Source::Run(_))
+}
+
 fn is_recent(old: &Incident, now: Timestamp) -> bool {
     old.resolved.as_ref().is_some_and(|stamp| now.duration_since(stamp.at) <= REOPEN)
 }
@@ -230,7 +241,7 @@ fn opened(report: &Report, now: Timestamp) -> Incident {
         last_told: None,
         messages: 0,
         value: report.value,
-        timeline: vec![moment(now, "opened", "", &report.text)],
+        timeline: vec![told_by(report, now, "opened")],
         findings: crate::model::Findings::default(),
     }
 }
@@ -240,9 +251,13 @@ fn broke(mut incident: Incident, report: &Report, now: Timestamp, news: &mut Vec
     incident.seen = now;
     incident.count += 1;
     incident.value = report.value.or(incident.value);
+    if is_run(&incident) {
+        // Each run says itself whether something else is the reason.
+        incident = because(incident.clone(), report.because, now).unwrap_or(incident);
+    }
     if incident.calm.take().is_some() {
         turn(&mut incident, now, news);
-        incident.note(moment(now, "broke again", "", &report.text));
+        incident.note(told_by(report, now, "broke again"));
     }
     incident
 }
@@ -250,7 +265,7 @@ fn broke(mut incident: Incident, report: &Report, now: Timestamp, news: &mut Vec
 fn reopened(mut incident: Incident, report: &Report, now: Timestamp, news: &mut Vec<News>) -> Incident {
     incident.state = IncidentState::Open;
     (incident.resolved, incident.acknowledged, incident.told) = (None, None, false);
-    incident.note(moment(now, "reopened", "", &report.text));
+    incident.note(told_by(report, now, "reopened"));
     turn(&mut incident, now, news);
     broke(incident, report, now, news)
 }
@@ -309,7 +324,11 @@ fn resolved(mut incident: Incident, stamp: Stamp, note: &str, news: &mut Vec<New
 
 /// What has been well for long enough is over, since it got well.
 fn settle(incident: Incident, now: Timestamp, news: &mut Vec<News>) -> Incident {
-    let needed = if incident.flapping { SETTLE_FLAPPING } else { SETTLE };
+    let needed = match incident.flapping {
+        true => SETTLE_FLAPPING,
+        false if is_run(&incident) => SignedDuration::ZERO,
+        false => SETTLE,
+    };
     match incident.calm {
         Some(calm) if incident.is_open() && now.duration_since(calm) >= needed => {
             let stamp = Stamp { at: calm, by: incident.source.name().to_owned() };
@@ -397,6 +416,7 @@ mod tests {
             value: Some(0.0),
             text: String::new(),
             because: None,
+            run: None,
         }
     }
 

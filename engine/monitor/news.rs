@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::incident::{Clocks, News};
 use crate::model::system::Contact;
-use crate::model::{Deadline, Incident, Level, Message, Parcel, Severity, Span, System, Urgency};
+use crate::model::{Deadline, Incident, Level, Message, Parcel, Severity, Source, Span, System, Urgency};
 
 /// What people hear, each contact in a parcel of its own.
 pub fn parcels(system: &System, project: &str, incident: &Incident, news: &[News], now: Timestamp) -> Vec<Parcel> {
@@ -139,6 +139,13 @@ fn facts(system: &System, incident: &Incident, news: &News) -> Vec<(String, Stri
         if !call.is_empty() {
             facts.push((name("call", "电话通知"), call.join(", ")));
         }
+    }
+    if matches!(incident.source, Source::Run(_))
+        && *news != News::Recovered
+        && let Some(run) = incident.timeline.iter().rev().find_map(|moment| moment.run)
+    {
+        facts.push((name("run", "运行编号"), format!("#{run}")));
+        facts.push((name("log", "查看日志"), format!("runbook logs {run} --failed")));
     }
     if incident.count > 1 {
         facts.push((name("seen", "次数"), incident.count.to_string()));

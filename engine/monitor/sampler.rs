@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::remedy::{Cause, cause};
+use super::watch::LOOK;
 use crate::host::Ctx;
 use crate::host::measure::{self, Measured};
 use crate::model::system::{RuleKind, System};
@@ -152,15 +153,38 @@ pub struct Rounds {
 struct Round {
     sampler: Arc<dyn Sampler>,
     next: Option<Timestamp>,
+    every: Duration,
     is_out: bool,
+    has_come: bool,
     known: BTreeSet<Series>,
+    unknown: usize,
 }
 
 impl Rounds {
     /// The first round of each begins at once.
     pub fn new(samplers: Vec<Arc<dyn Sampler>>) -> Self {
-        let each = samplers.into_iter().map(|sampler| Round { sampler, next: None, is_out: false, known: BTreeSet::new() });
-        Self { each: each.collect() }
+        Self::paced(samplers, LOOK)
+    }
+
+    /// The same, each more or less often as the rules are looked at.
+    pub fn paced(samplers: Vec<Arc<dyn Sampler>>, look: Duration) -> Self {
+        let pace = look.as_secs_f64() / LOOK.as_secs_f64();
+        let round = |sampler: Arc<dyn Sampler>| {
+            let every = sampler.every().mul_f64(pace);
+            Round { sampler, next: None, every, is_out: false, has_come: false, known: BTreeSet::new(), unknown: 0 }
+        };
+        Self { each: samplers.into_iter().map(round).collect() }
+    }
+
+    /// Whether each has brought something back, or nothing in time.
+    pub fn have_all_come(&self) -> bool {
+        self.each.iter().all(|round| round.has_come)
+    }
+
+    /// How many series there are, and how many of them nobody knows the value of.
+    pub fn standing(&self) -> (usize, usize) {
+        let known = self.each.iter().map(|round| round.known.len()).sum();
+        (known, self.each.iter().map(|round| round.unknown).sum())
     }
 
     /// The samplers whose turn it is, by their place. One that is still out is not sent again, and a clock
@@ -168,7 +192,7 @@ impl Rounds {
     pub fn due(&mut self, now: Timestamp) -> Vec<(usize, Arc<dyn Sampler>)> {
         let mut due = Vec::new();
         for (place, round) in self.each.iter_mut().enumerate() {
-            let every = round.sampler.every();
+            let every = round.every;
             let went_back =
                 round.next.is_some_and(|next| next.duration_since(now) > jiff::SignedDuration::try_from(every).unwrap_or_default());
             if round.is_out || round.next.is_some_and(|next| next > now) && !went_back {
@@ -185,7 +209,7 @@ impl Rounds {
     /// What it had measured before and does not tell now is unknown, not absent.
     pub fn back(&mut self, place: usize, measured: Option<Measured>, sent: Timestamp) -> Vec<(Series, Sample)> {
         let Some(round) = self.each.get_mut(place) else { return Vec::new() };
-        round.is_out = false;
+        (round.is_out, round.has_come) = (false, true);
         let lost = measured.is_none();
         let mut found: BTreeMap<Series, Reading> = measured.into_iter().flatten().collect();
         if lost {
@@ -193,6 +217,7 @@ impl Rounds {
         } else {
             round.known = found.keys().cloned().collect();
         }
+        round.unknown = found.values().filter(|value| **value == Reading::Unknown).count();
         found.into_iter().map(|(series, value)| (series, Sample { at: sent, value })).collect()
     }
 }

@@ -18,17 +18,23 @@ use super::incident::{Happened, Report, fingerprint};
 use super::remedy::{Case, Cause, Conditions, Decision, MACHINE, cause, decide, noted, policies, proven};
 use super::rule::{Answer, Sources, judge};
 use super::sampler::{Rounds, send};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::system::{Remediation, Rule, System};
-use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Severity, Source};
+use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Sample, Selector, Series, Severity, Source, Track};
 use crate::store::{Filter, IncidentFilter, Samples, Store, Which};
 
 /// Repairs that are older than this decide nothing any more.
 const REPAIRS_MATTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How often old samples are forgotten.
 const TRIM: SignedDuration = SignedDuration::from_hours(1);
-/// How often the rules are looked at.
+/// How often the rules are looked at, unless the settings say otherwise.
 pub const LOOK: Duration = Duration::from_secs(15);
+/// It looks no more often than this, however short the settings say.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// How often it sees whether something is to be measured.
+const BEAT: Duration = Duration::from_secs(1);
+/// The label that tells the samples of systems apart: names of services and databases are theirs alone.
+const SYSTEM: &str = "system";
 
 /// A repair that is to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,13 +67,58 @@ struct Watched {
     alarms: Alarms,
 }
 
+/// What watches work with.
+#[derive(Clone)]
+pub struct Means {
+    /// The directory of the project, which says whose contacts are meant.
+    pub project: String,
+    /// Where incidents and repairs are kept.
+    pub store: Arc<dyn Store>,
+    /// Where samples are kept.
+    pub samples: Arc<Samples>,
+    /// Who starts repairs.
+    pub repairer: Arc<dyn Repairer>,
+    /// How often the rules are looked at.
+    pub look: Duration,
+}
+
+/// The process around a watch.
+pub trait Around {
+    /// The time.
+    fn now(&self) -> Timestamp;
+
+    /// Why nothing may happen by itself.
+    fn paused(&self) -> Option<String>;
+
+    /// It looked.
+    fn looked(&self, look: &Look);
+}
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// When it was.
+    pub at: Timestamp,
+    /// How many samples were kept since the look before.
+    pub taken: u64,
+    /// How many series there are.
+    pub series: usize,
+    /// How many of them nobody knows the value of.
+    pub unknown: usize,
+    /// How many rules there are.
+    pub rules: usize,
+    /// How many alarms fire.
+    pub firing: usize,
+    /// How many alarms are about silence.
+    pub silent: usize,
+    /// Why it could not look; it looks again.
+    pub failed: Option<Error>,
+}
+
 /// The watch over one system.
 pub struct Watch {
     system: System,
-    project: String,
-    store: Arc<dyn Store>,
-    samples: Arc<Samples>,
-    repairer: Arc<dyn Repairer>,
+    means: Means,
     rules: Vec<Watched>,
     trimmed: Option<Timestamp>,
 }
@@ -79,28 +130,38 @@ impl Watch {
     /// # Errors
     ///
     /// `invalid` for a rule that can not be read; `store`.
-    pub fn new(
-        system: System,
-        project: impl Into<String>,
-        store: Arc<dyn Store>,
-        samples: Arc<Samples>,
-        repairer: Arc<dyn Repairer>,
-        now: Timestamp,
-    ) -> Result<Self> {
+    pub fn new(system: System, means: Means, now: Timestamp) -> Result<Self> {
         let filter = IncidentFilter { system: Some(system.name.clone()), open: true, ..IncidentFilter::default() };
-        let open = store.incidents(&filter)?;
+        let open = means.store.incidents(&filter)?;
         let watched = |(name, rule): (&String, &Rule)| {
-            let sources = Sources::of(rule)?;
-            let alarms = resumed(&samples, rule, &sources, remembered(name, &open), now)?;
+            let sources = own(Sources::of(rule)?, &system.name);
+            let alarms = resumed(&means, rule, &sources, remembered(name, &open), now)?;
             Ok(Watched { name: name.clone(), rule: rule.clone(), sources, alarms })
         };
         let rules = system.rules.iter().map(watched).collect::<Result<Vec<_>>>()?;
-        for repair in store.repairs(&system.name, now - REPAIRS_MATTER)? {
+        for repair in means.store.repairs(&system.name, now - REPAIRS_MATTER)? {
             if repair.state == RepairState::Trying && repair.run.is_none() {
-                store.conclude_repair(&Repair { ended: Some(now), state: RepairState::Failed, ..repair })?;
+                means.store.conclude_repair(&Repair { ended: Some(now), state: RepairState::Failed, ..repair })?;
             }
         }
-        Ok(Self { system, project: project.into(), store, samples, repairer, rules, trimmed: None })
+        Ok(Self { system, means, rules, trimmed: None })
+    }
+
+    /// Keeps what was measured, as what it is of this system; how much was new.
+    ///
+    /// # Errors
+    ///
+    /// `store`; nothing was kept then.
+    pub fn take_in(&self, measured: Vec<(Series, Sample)>) -> Result<usize> {
+        let of_system = |(series, sample): (Series, Sample)| (series.with(SYSTEM, &self.system.name), sample);
+        let measured: Vec<(Series, Sample)> = measured.into_iter().map(of_system).collect();
+        Ok(self.means.samples.append(&measured)?.kept)
+    }
+
+    /// How the alarms stand: how many fire, and how many are about silence.
+    fn alarms(&self) -> (usize, usize) {
+        let each = || self.rules.iter().flat_map(|watched| watched.alarms.each());
+        (each().filter(|(_, alarm)| alarm.fires.is_some()).count(), each().filter(|(_, alarm)| alarm.silent.is_some()).count())
     }
 
     /// Looks at everything at one moment. `paused` says why nothing may happen by itself.
@@ -114,14 +175,14 @@ impl Watch {
         self.prove(now)?;
         self.repair(now, paused)?;
         if self.trimmed.is_none_or(|at| now.duration_since(at) >= TRIM) {
-            self.samples.trim(now)?;
+            self.means.samples.trim(now)?;
             self.trimmed = Some(now);
         }
         Ok(())
     }
 
     fn duty(&self) -> Duty<'_> {
-        Duty { store: &*self.store, system: &self.system, project: &self.project }
+        Duty { store: &*self.means.store, system: &self.system, project: &self.means.project }
     }
 
     /// Judges the samples and takes in what changed, what others need first.
@@ -130,7 +191,7 @@ impl Watch {
         let mut alarms = Vec::new();
         for watched in &self.rules {
             let mut next = watched.alarms.clone();
-            let turns = next.take(&watched.rule, &answers(&self.samples, &watched.rule, &watched.sources, now)?, now);
+            let turns = next.take(&watched.rule, &answers(&self.means.samples, &watched.rule, &watched.sources, now)?, now);
             turned.extend(turns.into_iter().map(|(labels, turn)| (self.depth(&watched.rule, &labels), watched, labels, turn)));
             alarms.push(next);
         }
@@ -194,30 +255,31 @@ impl Watch {
             value,
             text: String::new(),
             because: None,
+            run: None,
         }
     }
 
     /// Looks at repairs whose runs have ended: whether they helped.
     fn prove(&self, now: Timestamp) -> Result<()> {
-        for mut repair in self.store.repairs(&self.system.name, now - REPAIRS_MATTER)? {
+        for mut repair in self.means.store.repairs(&self.system.name, now - REPAIRS_MATTER)? {
             if repair.state != RepairState::Trying {
                 continue;
             }
             if repair.ended.is_none()
                 && let Some(run) = repair.run
             {
-                let found = self.store.list(&Filter { number: Some(run), ..Filter::default() })?.pop();
+                let found = self.means.store.list(&Filter { number: Some(run), ..Filter::default() })?.pop();
                 if found.as_ref().is_some_and(|run| !run.status.is_over()) {
                     continue;
                 }
                 repair.ended = Some(found.and_then(|run| run.ended).unwrap_or(now));
-                self.store.conclude_repair(&repair)?;
+                self.means.store.conclude_repair(&repair)?;
             }
             let fires = self.open()?.iter().any(|incident| incident.number == repair.incident && incident.calm.is_none());
             let Some(state) = proven(&repair, fires, now) else { continue };
             let what = if state == RepairState::Helped { "it helped" } else { "it did not help" };
             self.note(&repair, what, now)?;
-            self.store.conclude_repair(&Repair { state, ..repair })?;
+            self.means.store.conclude_repair(&Repair { state, ..repair })?;
         }
         Ok(())
     }
@@ -252,7 +314,7 @@ impl Watch {
     fn try_repair(&self, name: &str, policy: &Remediation, case: &Case, now: Timestamp, paused: Option<&str>) -> Result<()> {
         let mut decision = None;
         let services = self.system.services.each.len();
-        let repair = self.store.reserve_repair(&self.system.name, now - REPAIRS_MATTER, &mut |repairs| {
+        let repair = self.means.store.reserve_repair(&self.system.name, now - REPAIRS_MATTER, &mut |repairs| {
             let decided = decide(name, policy, case, &Conditions { now, paused, repairs, services });
             let repair = noted(&decided, &self.system.name, name, case.incident, now);
             decision = Some(decided);
@@ -276,14 +338,14 @@ impl Watch {
             params.insert("service".to_owned(), target.into());
         }
         let order = Order { system: self.system.name.clone(), runbook: policy.runbook.clone(), params, incident: repair.incident };
-        let (repair, what) = match self.repairer.start(&order) {
+        let (repair, what) = match self.means.repairer.start(&order) {
             Ok(run) => (Repair { run: Some(run), ..repair }, format!("{} on {target}", policy.runbook)),
             Err(error) => {
                 let what = format!("{} on {target} could not be started: {}", policy.runbook, error.message);
                 (Repair { ended: Some(now), state: RepairState::Failed, ..repair }, what)
             }
         };
-        self.store.conclude_repair(&repair)?;
+        self.means.store.conclude_repair(&repair)?;
         self.note(&repair, &what, now)
     }
 
@@ -293,26 +355,40 @@ impl Watch {
     }
 }
 
+/// The samples of a rule, of one system only.
+fn own(sources: Sources, system: &str) -> Sources {
+    let total = sources.total.map(|total| total.and(SYSTEM, system));
+    Sources { series: sources.series.and(SYSTEM, system), total, ..sources }
+}
+
 /// What a rule says of the samples of a moment.
 fn answers(samples: &Samples, rule: &Rule, sources: &Sources, now: Timestamp) -> Result<BTreeMap<Labels, Answer>> {
     let from = now.checked_sub(sources.reach).unwrap_or(Timestamp::MIN);
-    let series = samples.tracks(&sources.series, from, now)?;
-    let total = sources.total.as_ref().map(|total| samples.tracks(total, from, now)).transpose()?.unwrap_or_default();
-    Ok(judge(rule, &series, &total, now))
+    let tracks = |selector: &Selector| -> Result<Vec<Track>> {
+        let mut tracks = samples.tracks(selector, from, now)?;
+        for track in &mut tracks {
+            // Whose it is says nothing new to those who hear of the alarm.
+            track.series.labels.remove(SYSTEM);
+        }
+        Ok(tracks)
+    };
+    let total = sources.total.as_ref().map(&tracks).transpose()?.unwrap_or_default();
+    Ok(judge(rule, &tracks(&sources.series)?, &total, now))
 }
 
 /// The alarms as they would be if somebody had looked all the time: what holds has held since before this
 /// process, and what fires without an incident fires now.
-fn resumed(samples: &Samples, rule: &Rule, sources: &Sources, known: Alarms, now: Timestamp) -> Result<Alarms> {
-    let step = SignedDuration::try_from(LOOK).unwrap_or_default();
-    let hold = SignedDuration::try_from(rule.hold.unwrap_or_default().0).unwrap_or_default();
+fn resumed(means: &Means, rule: &Rule, sources: &Sources, known: Alarms, now: Timestamp) -> Result<Alarms> {
+    let step = signed(means.look.max(SHORTEST));
+    let hold = signed(rule.hold.unwrap_or_default().0);
     let mut replay = Alarms::default();
     let mut at = now.checked_sub(hold + step).unwrap_or(now);
     while at <= now {
-        replay.take(rule, &answers(samples, rule, sources, at)?, at);
+        replay.take(rule, &answers(&means.samples, rule, sources, at)?, at);
         at += step;
     }
-    let quiet = |alarm: &Alarm| Alarm { fires: None, silent: None, ..*alarm };
+    // Nobody measured while nobody was there, which is no silence; samples that say unknown say since when.
+    let quiet = |alarm: &Alarm| Alarm { fires: None, silent: None, unknown: None, ..*alarm };
     let replayed = replay.each().map(|(labels, alarm)| (labels.clone(), quiet(alarm)));
     Ok(Alarms::remembered(replayed.chain(known.each().map(|(labels, alarm)| (labels.clone(), *alarm)))))
 }
@@ -356,42 +432,45 @@ fn below(severity: Severity) -> Severity {
     }
 }
 
-/// Measures and looks until `stop` is over. `now` is the clock, `paused` why nothing may happen by itself.
+fn signed(span: Duration) -> SignedDuration {
+    SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX)
+}
+
+/// Measures and looks until `stop` is over.
 ///
-/// A look that fails is told in the log and made again; it never ends the watch.
-pub async fn keep(
-    mut watch: Watch,
-    mut rounds: Rounds,
-    now: impl Fn() -> Timestamp,
-    paused: impl Fn() -> Option<String>,
-    stop: impl Future<Output = ()>,
-) {
+/// A look that fails is told and made again; it never ends the watch.
+pub async fn keep(mut watch: Watch, mut rounds: Rounds, around: &dyn Around, stop: impl Future<Output = ()>) {
     let mut out = FuturesUnordered::new();
-    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    let mut beat = tokio::time::interval(watch.means.look.clamp(SHORTEST, BEAT));
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut looked: Option<Timestamp> = None;
+    let look = signed(watch.means.look);
+    let (mut looked, mut taken): (Option<Timestamp>, u64) = (None, 0);
     tokio::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return,
             Some((place, sent, measured)) = out.next() => {
-                let samples = rounds.back(place, measured, sent);
-                if let Err(error) = watch.samples.append(&samples) {
-                    tracing::error!(%error, "samples can not be kept");
+                match watch.take_in(rounds.back(place, measured, sent)) {
+                    Ok(kept) => taken += kept as u64,
+                    Err(error) => tracing::error!(%error, system = watch.system.name, "samples can not be kept"),
                 }
             }
             _ = beat.tick() => {
-                let at = now();
+                let at = around.now();
                 for (place, sampler) in rounds.due(at) {
                     out.push(async move { (place, at, send(sampler).await) });
                 }
-                let is_due = looked.is_none_or(|last| at < last || at.duration_since(last) >= SignedDuration::try_from(LOOK).unwrap_or_default());
-                if is_due {
-                    looked = Some(at);
-                    if let Err(error) = watch.tick(at, paused().as_deref()) {
-                        tracing::error!(%error, system = watch.system.name, "the watch could not look");
-                    }
+                // What was measured before this process began says nothing of now.
+                let is_early = looked.is_some_and(|last| at >= last && at.duration_since(last) < look);
+                if is_early || !rounds.have_all_come() {
+                    continue;
                 }
+                looked = Some(at);
+                let failed = watch.tick(at, around.paused().as_deref()).err();
+                let (firing, silent) = watch.alarms();
+                let (series, unknown) = rounds.standing();
+                let taken = std::mem::take(&mut taken);
+                around.looked(&Look { at, taken, series, unknown, rules: watch.rules.len(), firing, silent, failed });
             }
         }
     }
@@ -402,9 +481,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::error::{Error, Kind};
+    use crate::error::Kind;
     use crate::model::system::{Contact, RemediationMode, RuleKind, Service, Services};
-    use crate::model::{IncidentState, Reading, Sample, Series, Span};
+    use crate::model::{IncidentState, Reading, Span};
     use crate::store::{Keep, Memory, Sqlite, StateDir};
 
     fn at(seconds: i64) -> Timestamp {
@@ -469,6 +548,10 @@ mod tests {
         }
     }
 
+    fn means(store: &Arc<dyn Store>, samples: &Arc<Samples>, repairer: Arc<dyn Repairer>) -> Means {
+        Means { project: String::new(), store: store.clone(), samples: samples.clone(), repairer, look: LOOK }
+    }
+
     struct Scene {
         store: Arc<dyn Store>,
         samples: Arc<Samples>,
@@ -480,7 +563,7 @@ mod tests {
         fn of(store: Arc<dyn Store>) -> Self {
             let samples = Arc::new(Samples::in_memory(Keep::default()).unwrap());
             let repairer = Arc::new(Asked::default());
-            let watch = Watch::new(shop(), "", store.clone(), samples.clone(), repairer.clone(), at(0)).unwrap();
+            let watch = Watch::new(shop(), means(&store, &samples, repairer.clone()), at(0)).unwrap();
             Self { store, samples, repairer, watch }
         }
 
@@ -491,7 +574,7 @@ mod tests {
         /// A process that was killed and started again.
         fn killed(self, seconds: i64) -> Self {
             let Self { store, samples, repairer, .. } = self;
-            let watch = Watch::new(shop(), "", store.clone(), samples.clone(), repairer.clone(), at(seconds)).unwrap();
+            let watch = Watch::new(shop(), means(&store, &samples, repairer.clone()), at(seconds)).unwrap();
             Self { store, samples, repairer, watch }
         }
 
@@ -501,7 +584,7 @@ mod tests {
                 let sample = |(name, value): &(&str, Option<f64>)| {
                     (Series::new("service_up").with("service", *name), Sample { at: at(second), value: Reading::from(*value) })
                 };
-                self.samples.append(&services.iter().map(sample).collect::<Vec<_>>()).unwrap();
+                self.watch.take_in(services.iter().map(sample).collect()).unwrap();
                 self.watch.tick(at(second), paused).unwrap();
             }
         }
@@ -603,10 +686,42 @@ mod tests {
     #[test]
     fn a_repair_that_can_not_be_started_counts_as_one_that_failed() {
         let mut scene = Scene::new();
-        scene.watch.repairer = Arc::new(Refusing);
+        scene.watch.means.repairer = Arc::new(Refusing);
         scene.while_(0..600, &[("web", DOWN)], None);
         let repairs = scene.store.repairs("shop", at(0)).unwrap();
         let states: Vec<RepairState> = repairs.iter().map(|repair| repair.state).collect();
         assert_eq!(states, [RepairState::Failed, RepairState::Failed, RepairState::Failed, RepairState::Escalated]);
+    }
+
+    #[test]
+    fn a_watch_that_begins_has_not_waited_for_data_before() {
+        let patient = |rule: &Rule| Rule { hold: Some(Span::secs(3600)), ..rule.clone() };
+        let rules = shop().rules.iter().map(|(name, rule)| (name.clone(), patient(rule))).collect();
+        let (store, scene): (Arc<dyn Store>, _) = (Arc::new(Memory::default()), Scene::new());
+        let system = System { rules, ..shop() };
+        let mut watch = Watch::new(system, means(&store, &scene.samples, scene.repairer.clone()), at(0)).unwrap();
+        for second in (0..300).step_by(15) {
+            watch.tick(at(second), None).unwrap();
+        }
+        assert_eq!(store.incidents(&IncidentFilter::default()).unwrap(), []);
+        watch.tick(at(300), None).unwrap();
+        assert_eq!(store.incidents(&IncidentFilter::default()).unwrap()[0].source.kind(), "silence");
+    }
+
+    #[test]
+    fn services_of_two_systems_that_have_one_name_are_two() {
+        let mut scene = Scene::new();
+        let other = System { name: "blog".to_owned(), ..shop() };
+        let mut other = Watch::new(other, means(&scene.store, &scene.samples, scene.repairer.clone()), at(0)).unwrap();
+        for second in (0..120).step_by(15) {
+            scene.while_(second..second + 15, &[("web", DOWN)], None);
+            let up = Sample { at: at(second), value: UP.into() };
+            other.take_in(vec![(Series::new("service_up").with("service", "web"), up)]).unwrap();
+            other.tick(at(second), None).unwrap();
+        }
+        let systems: Vec<String> =
+            scene.store.incidents(&IncidentFilter::default()).unwrap().into_iter().map(|incident| incident.system).collect();
+        assert_eq!((systems, other.alarms()), (vec!["shop".to_owned()], (0, 0)));
+        assert_eq!(scene.watch.alarms(), (1, 0));
     }
 }

@@ -203,6 +203,9 @@ pub struct Standing {
     /// The schedules it has run.
     #[serde(default)]
     pub schedules: Schedules,
+    /// The systems it watches.
+    #[serde(default)]
+    pub watches: Watches,
     /// Where its pages are, when it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
@@ -221,6 +224,40 @@ pub struct Schedules {
     pub paused: Option<Pause>,
     /// What is wrong with others.
     pub problems: Vec<String>,
+}
+
+/// The systems a daemon watches.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Watches {
+    /// Each of them.
+    pub each: Vec<Watching>,
+    /// What is wrong, and leaves a part of a system unknown.
+    pub problems: Vec<String>,
+}
+
+/// How the watch over a system is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watching {
+    /// The system.
+    pub system: String,
+    /// When it last looked; nothing before the first time.
+    pub looked: Option<Timestamp>,
+    /// How many samples it has kept since the daemon began.
+    pub samples: u64,
+    /// How many series it measures.
+    pub series: usize,
+    /// How many of them nobody knows the value of.
+    pub unknown: usize,
+    /// How many rules it looks at.
+    pub rules: usize,
+    /// How many alarms fire.
+    pub firing: usize,
+    /// How many alarms are about silence.
+    pub silent: usize,
+    /// How often it ended by itself and began again.
+    pub restarts: u64,
+    /// Why it does not look.
+    pub problem: Option<String>,
 }
 
 /// What starts next.

@@ -1,6 +1,7 @@
 //! Processes as the kernel tells of them.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use rustix::process::{
@@ -95,6 +96,7 @@ pub enum Children {
 static CHILDREN: OnceLock<Children> = OnceLock::new();
 static WORKERS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 static HELPERS: RwLock<()> = RwLock::new(());
+static HELPING: AtomicUsize = AtomicUsize::new(0);
 
 /// Says whose the children of this process are, before there is one; of one run when nobody says so.
 pub fn declare(children: Children) {
@@ -116,11 +118,30 @@ pub fn helpers() -> RwLockReadGuard<'static, ()> {
     HELPERS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The same for who waits for them in a task, which no thread stays with.
+pub fn helping() -> Helping {
+    let _nobody_sweeps = helpers();
+    HELPING.fetch_add(1, Ordering::SeqCst);
+    Helping(())
+}
+
+/// That there are helpers, until it is dropped.
+#[derive(Debug)]
+pub struct Helping(());
+
+impl Drop for Helping {
+    fn drop(&mut self) {
+        HELPING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Ends and collects every child that is no worker: what workers left behind that were killed. While there are
 /// helpers nothing is done, since they could not be told from it; whoever has many runs comes back.
 pub fn sweep() {
     let Ok(_nobody_helps) = HELPERS.try_write() else { return };
-    kill_strays(&workers());
+    if HELPING.load(Ordering::SeqCst) == 0 {
+        kill_strays(&workers());
+    }
 }
 
 /// The memory a process holds, in bytes.

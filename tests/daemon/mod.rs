@@ -4,6 +4,7 @@ mod crash;
 mod pages;
 mod schedule;
 mod stop;
+mod watch;
 
 use std::time::{Duration, Instant};
 
