@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 mod acceptance;
+mod checklist;
 mod cli;
 mod containment;
 mod daemon;
@@ -21,5 +22,6 @@ mod policy;
 mod rebinding;
 mod resume;
 mod secrets;
+mod security;
 mod subruns;
 mod tidy;
