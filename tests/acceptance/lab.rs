@@ -166,6 +166,12 @@ impl Site {
         self.run("check-health", &["profile=daily", KINDS])
     }
 
+    /// Adds a runbook.
+    pub(crate) fn adds(&mut self, name: &str, text: &str) {
+        let project = self.station.project.take().unwrap();
+        self.station.project = Some(project.file(&format!("{name}.rhai"), text));
+    }
+
     /// Runs a runbook for it.
     #[track_caller]
     pub(crate) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {
