@@ -21,6 +21,7 @@ mod plan;
 mod policy;
 mod rebinding;
 mod resume;
+mod scaling;
 mod secrets;
 mod security;
 mod subruns;

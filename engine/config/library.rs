@@ -11,6 +11,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("check-logs", include_str!("../../runbooks/check-logs.rhai")),
     ("checklist-run", include_str!("../../runbooks/checklist-run.rhai")),
     ("notify", include_str!("../../runbooks/notify.rhai")),
+    ("scale-auto", include_str!("../../runbooks/scale-auto.rhai")),
     ("security-monitor", include_str!("../../runbooks/security-monitor.rhai")),
 ];
 

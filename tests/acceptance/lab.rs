@@ -172,6 +172,14 @@ impl Site {
         self.station.project = Some(project.file(&format!("{name}.rhai"), text));
     }
 
+    /// Adds tables to its system file.
+    pub(crate) fn amends(&mut self, tables: &str) {
+        let project = self.station.project.take().unwrap();
+        let file = format!("systems/{}.toml", self.system.name);
+        let text = std::fs::read_to_string(project.path().join(&file)).unwrap();
+        self.station.project = Some(project.file(&file, &format!("{text}\n{tables}\n")));
+    }
+
     /// Runs a runbook for it.
     #[track_caller]
     pub(crate) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {

@@ -55,16 +55,22 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("logs", _) => plain(pick(&system.logs, key, |log| log.service.clone())),
         ("paths", _) => plain(pick(&system.paths, key, |path| Some(path.clone()))),
         ("checklists", _) => plain(pick_all(&system.checklists, key, |items| items.iter().filter_map(|item| item.run.clone()).collect())),
+        // What something else scales is left to that.
+        ("scaling", _) => plain(pick_keys(&system.scaling, key, |scaling| scaling.owner.is_none())),
         ("routes", _) => plain(routes(system, key)),
         ("backup", _) => plain(backup(system, key)?),
         _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
-            "there are system, services, databases, caches, endpoints, certificates, logs, paths, checklists, contacts, routes and backup, each with `.NAME` or `.*`",
+            "there are system, services, databases, caches, endpoints, certificates, logs, paths, scaling, checklists, contacts, routes and backup, each with `.NAME` or `.*`",
         )),
     }
 }
 
 fn keys<T>(table: &BTreeMap<String, T>, key: &str) -> Vec<String> {
     table.keys().filter(|name| key == "*" || *name == key).cloned().collect()
+}
+
+fn pick_keys<T>(table: &BTreeMap<String, T>, key: &str, is_meant: impl Fn(&T) -> bool) -> Vec<String> {
+    table.iter().filter(|(name, entry)| (key == "*" || *name == key) && is_meant(entry)).map(|(name, _)| name.clone()).collect()
 }
 
 fn pick<T>(table: &BTreeMap<String, T>, key: &str, value: impl Fn(&T) -> Option<String>) -> Vec<String> {
@@ -144,7 +150,7 @@ fn backup(system: &System, key: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::host::permission::section;
-    use crate::model::system::{Backup, Database, Endpoint, Item, Log};
+    use crate::model::system::{Backup, Database, Endpoint, Item, Log, Scaling};
 
     fn system() -> System {
         System {
@@ -166,6 +172,11 @@ mod tests {
                 files: vec!["compose.yml".into(), "/etc/more.yml".into()],
                 ..Services::default()
             },
+            scaling: [
+                ("web".to_owned(), Scaling::default()),
+                ("api".to_owned(), Scaling { owner: Some("hpa/api".into()), ..Scaling::default() }),
+            ]
+            .into(),
             checklists: [(
                 "daily".to_owned(),
                 vec![
@@ -190,6 +201,7 @@ mod tests {
         assert_eq!(objects("fs", "${backup.dir}/sets"), ["/backup/shop/sets"]);
         assert_eq!(objects("store", "health/${system}/"), ["health/shop/"]);
         assert_eq!(objects("fs", "${services.*}"), ["/opt/shop/compose.yml", "/etc/more.yml"]);
+        assert_eq!(objects("docker", "scale:${scaling.*}"), ["scale:web"]);
         assert_eq!(objects("runs", "${checklists.*}"), ["check-health"]);
         assert_eq!(expand(section("http").unwrap(), "${endpoints.api}", &system()).unwrap()[0].1.names(), ["private"]);
     }
