@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 mod acceptance;
+mod checklist;
 mod cli;
 mod containment;
 mod daemon;
@@ -20,6 +21,8 @@ mod plan;
 mod policy;
 mod rebinding;
 mod resume;
+mod scaling;
 mod secrets;
+mod security;
 mod subruns;
 mod tidy;

@@ -9,7 +9,10 @@ use crate::error::{Error, Kind, Result};
 pub const RUNBOOKS: &[(&str, &str)] = &[
     ("check-health", include_str!("../../runbooks/check-health.rhai")),
     ("check-logs", include_str!("../../runbooks/check-logs.rhai")),
+    ("checklist-run", include_str!("../../runbooks/checklist-run.rhai")),
     ("notify", include_str!("../../runbooks/notify.rhai")),
+    ("scale-auto", include_str!("../../runbooks/scale-auto.rhai")),
+    ("security-monitor", include_str!("../../runbooks/security-monitor.rhai")),
 ];
 
 /// A runbook's text and where it stands.

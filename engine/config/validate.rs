@@ -35,6 +35,7 @@ pub(super) fn check(root: &Node, system: &System, errors: &mut Vec<Error>, warni
     check.schedules(system);
     check.remediation(system);
     check.scaling(system);
+    check.checklists(system);
     check.absolute_paths(system);
 }
 
@@ -456,6 +457,30 @@ impl Check<'_> {
                     "it would scale up and down at the same value",
                     "leave room between `down` and `up`",
                 );
+            }
+        }
+    }
+
+    fn checklists(&mut self, system: &System) {
+        for (period, items) in &system.checklists {
+            for (at, item) in items.iter().enumerate() {
+                let at = at.to_string();
+                let path = |key| ["checklists", period, &at, key];
+                if item.text.is_empty() {
+                    self.wrong(&path("text"), "the item says nothing", "");
+                }
+                if item.run.is_some() && item.newest.is_some() {
+                    self.wrong(&path("newest"), "it is answered by `run` already", "leave one of them out");
+                }
+                if item.newest.is_some() != item.within.is_some() {
+                    self.wrong(&path("within"), "`newest` and `within` belong together", "say how old the newest run may be");
+                }
+                if item.run.is_none() && !item.params.is_empty() {
+                    self.wrong(&path("params"), "there is no `run` they are for", "");
+                }
+                if let Some(contact) = &item.by {
+                    self.reference(&path("by"), contact, "contacts");
+                }
             }
         }
     }

@@ -37,6 +37,7 @@ mod net;
 pub mod notify;
 mod redis;
 mod report;
+mod runs;
 pub(crate) mod secret;
 mod services;
 mod sql;
@@ -74,6 +75,7 @@ pub const MODULES: &[HostModule] = &[
     notify::MODULE,
     redis::MODULE,
     report::MODULE,
+    runs::MODULE,
     secret::MODULE,
     services::MODULE,
     sql::MODULE,

@@ -165,6 +165,7 @@ fn answer(store: &dyn Store, request: &Request, question: Question) -> Result<An
             Ok(Answer::Value(store.note_keys(&scope, &prefix)?.into()))
         }
         Question::History { runbook, limit } => {
+            permit("runs", "read", &runbook)?;
             let system = Some(name.clone()).filter(|name| !name.is_empty());
             let filter = Filter { runbook: Some(runbook), system, limit: limit.clamp(1, 1000), ..Filter::default() };
             value(serde_json::to_value(store.list(&filter)?))

@@ -12,8 +12,11 @@ use crate::script::compile;
 /// The modules of the stdlib: import path and text.
 pub const STDLIB: &[(&str, &str)] = &[
     ("stdlib/alerting", include_str!("../../stdlib/alerting.rhai")),
+    ("stdlib/checklist", include_str!("../../stdlib/checklist.rhai")),
     ("stdlib/health", include_str!("../../stdlib/health.rhai")),
     ("stdlib/logbook", include_str!("../../stdlib/logbook.rhai")),
+    ("stdlib/scaling", include_str!("../../stdlib/scaling.rhai")),
+    ("stdlib/security", include_str!("../../stdlib/security.rhai")),
 ];
 
 /// The text of a module of the stdlib.

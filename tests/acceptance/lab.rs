@@ -166,6 +166,20 @@ impl Site {
         self.run("check-health", &["profile=daily", KINDS])
     }
 
+    /// Adds a runbook.
+    pub(crate) fn adds(&mut self, name: &str, text: &str) {
+        let project = self.station.project.take().unwrap();
+        self.station.project = Some(project.file(&format!("{name}.rhai"), text));
+    }
+
+    /// Adds tables to its system file.
+    pub(crate) fn amends(&mut self, tables: &str) {
+        let project = self.station.project.take().unwrap();
+        let file = format!("systems/{}.toml", self.system.name);
+        let text = std::fs::read_to_string(project.path().join(&file)).unwrap();
+        self.station.project = Some(project.file(&file, &format!("{text}\n{tables}\n")));
+    }
+
     /// Runs a runbook for it.
     #[track_caller]
     pub(crate) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {

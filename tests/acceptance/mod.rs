@@ -7,6 +7,7 @@ pub(crate) mod lab;
 mod logs;
 mod machine;
 mod notices;
+mod scale;
 pub(crate) mod systems;
 
 /// A test for each system of the lab. Neighbours in the order of names are of different systems, which do not wait for each other.

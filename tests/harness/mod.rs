@@ -221,6 +221,12 @@ impl Done {
             .unwrap_or_else(|error| panic!("{error}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr))
     }
 
+    /// How much the run changed, by its answer.
+    #[track_caller]
+    pub(crate) fn changes(&self) -> usize {
+        self.json()["steps"].as_array().unwrap().iter().map(|step| step["effects"].as_array().map_or(0, Vec::len)).sum()
+    }
+
     /// The answer must contain this.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {

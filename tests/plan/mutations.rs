@@ -92,6 +92,7 @@ fn calls(http: u16) -> BTreeMap<&'static str, String> {
         ("redis::del", r#"redis::del("main", "k")"#.to_owned()),
         ("redis::command", r#"redis::command("main", ["INCR", "k"])"#.to_owned()),
         ("service::restart", r#"service::restart("web")"#.to_owned()),
+        ("service::scale", r#"service::scale("web", 2)"#.to_owned()),
         ("sql::execute", r#"sql::execute("main", "DELETE FROM t")"#.to_owned()),
         ("sql::transaction", r#"sql::transaction("main", ["DELETE FROM t"])"#.to_owned()),
         ("store::put", r#"store::put("k", 1)"#.to_owned()),
@@ -153,7 +154,7 @@ fn world() -> World {
     let at = at.display();
     let header = format!(
         "runbook(#{{ title: \"everything\", allow: #{{
-            docker: [\"exec:*\", \"restart:*\", \"start:*\", \"stop:*\"], exec: [\"/bin/mkdir\", \"/usr/bin/mkdir\"],
+            docker: [\"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\"], exec: [\"/bin/mkdir\", \"/usr/bin/mkdir\"],
             fs: #{{ read: [\"{at}\"], write: [\"{at}\"], remove: [\"{at}\"] }},
             http: [\"POST http://127.0.0.1:{http_port}/x\", \"PUT http://127.0.0.1:{http_port}/x\", \"PATCH http://127.0.0.1:{http_port}/x\", \"DELETE http://127.0.0.1:{http_port}/x\"],
             notify: [\"*\", \"outbox\"], redis: [\"*:write\"], sql: [\"*:write\"], store: [\"write:*\"],

@@ -15,7 +15,7 @@ use crate::words;
 
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
-const NUMBER: &str = "com.docker.compose.container-number";
+pub(super) const NUMBER: &str = "com.docker.compose.container-number";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 
 /// How many containers are looked at at a time.

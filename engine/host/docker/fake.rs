@@ -20,7 +20,9 @@ pub(in crate::host) struct FakeEngine {
 
 #[derive(Default)]
 struct Shared {
-    containers: Vec<Value>,
+    containers: Mutex<Vec<Value>>,
+    /// What a container that is made here becomes: `healthy`, `unhealthy`.
+    health: Mutex<Value>,
     calls: Mutex<Vec<String>>,
 }
 
@@ -59,7 +61,7 @@ impl FakeEngine {
     /// An engine with these containers, made by [`container`].
     pub(in crate::host) fn new(containers: Vec<Value>) -> Self {
         let directory = TempDir::new().unwrap();
-        let shared = Arc::new(Shared { containers, ..Shared::default() });
+        let shared = Arc::new(Shared { containers: Mutex::new(containers), ..Shared::default() });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = {
             let _inside = runtime.enter();
@@ -74,6 +76,16 @@ impl FakeEngine {
         format!("unix://{}/docker.sock", self.directory.path().display())
     }
 
+    /// Lets containers that are made from now on have this health.
+    pub(in crate::host) fn makes(&self, health: &str) {
+        *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = health.into();
+    }
+
+    /// The containers it has.
+    pub(in crate::host) fn containers(&self) -> Vec<Value> {
+        self.shared.containers()
+    }
+
     /// What was asked so far, as `GET /containers/json`: without the version and the query.
     pub(in crate::host) fn calls(&self) -> Vec<String> {
         self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -86,6 +98,29 @@ impl FakeEngine {
     }
 }
 
+impl Shared {
+    fn containers(&self) -> Vec<Value> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the container of this id or name; whether there is one.
+    fn change(&self, id: &str, change: impl FnOnce(&mut Vec<Value>, usize)) -> bool {
+        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = containers.iter().position(|container| container["id"] == *id || container["name"] == *id);
+        at.map(|at| change(&mut containers, at)).is_some()
+    }
+
+    /// Makes a container of a name as a request asks for it.
+    fn make(&self, name: &str, body: &Value) -> Value {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut made = container(name, "", "", "created", &json!({ "made_of": body, "health": health }));
+        made["labels"] = body["Labels"].clone();
+        let id = made["id"].clone();
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner).push(made);
+        id
+    }
+}
+
 async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(answer(stream, Arc::clone(&shared)));
@@ -93,13 +128,13 @@ async fn serve(listener: UnixListener, shared: Arc<Shared>) {
 }
 
 async fn answer(mut stream: UnixStream, shared: Arc<Shared>) {
-    let Some(head) = read_head(&mut stream).await else { return };
+    let Some((head, body)) = read_request(&mut stream).await else { return };
     let mut words = head.split_whitespace();
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return };
-    let path = target.split('?').next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = path.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|at| &rest[at..])).unwrap_or(path);
     shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{method} {path}"));
-    let (status, kind, body) = reply(&shared, method, path);
+    let (status, kind, body) = reply(&shared, method, path, query, &body);
     let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     // A client that went away is its own business.
     let _ = stream.write_all(head.as_bytes()).await;
@@ -107,8 +142,8 @@ async fn answer(mut stream: UnixStream, shared: Arc<Shared>) {
     let _ = stream.shutdown().await;
 }
 
-/// The head of a request; its body, which no answer depends on, is read too.
-async fn read_head(stream: &mut UnixStream) -> Option<String> {
+/// The head of a request, and its body.
+async fn read_request(stream: &mut UnixStream) -> Option<(String, Value)> {
     let mut bytes = Vec::new();
     loop {
         let mut part = [0; 4096];
@@ -118,14 +153,15 @@ async fn read_head(stream: &mut UnixStream) -> Option<String> {
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = head.to_ascii_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ").map(str::to_owned));
         if body.len() >= length.and_then(|length| length.trim().parse().ok()).unwrap_or(0) {
-            return Some(head.to_owned());
+            return Some((head.to_owned(), serde_json::from_str(body).unwrap_or_default()));
         }
     }
 }
 
 type Reply = (&'static str, &'static str, Vec<u8>);
 
-fn reply(shared: &Shared, method: &str, path: &str) -> Reply {
+fn reply(shared: &Shared, method: &str, path: &str, query: &str, body: &Value) -> Reply {
+    let done = |known: bool, id: &str| if known { ("204 No Content", "text/plain", Vec::new()) } else { missing(id) };
     let json = |value: Value| ("200 OK", "application/json", value.to_string().into_bytes());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (method, parts[..].first().copied(), &parts[..]) {
@@ -133,24 +169,32 @@ fn reply(shared: &Shared, method: &str, path: &str) -> Reply {
         ("GET", _, ["info"]) => {
             json(json!({ "ID": "ENGINE", "ServerVersion": "20.10.24", "Driver": "overlay2", "Warnings": ["no swap limit"] }))
         }
-        ("GET", _, ["containers", "json"]) => json(shared.containers.iter().map(summary).collect()),
+        ("GET", _, ["containers", "json"]) => json(shared.containers().iter().map(summary).collect()),
         ("GET", _, ["containers", id, rest]) => match (find(shared, id), *rest) {
-            (Some(container), "json") => json(inspected(container)),
+            (Some(container), "json") => json(inspected(&container)),
             (Some(container), "logs") => {
                 ("200 OK", "application/vnd.docker.multiplexed-stream", frames(container["log"].as_array().map_or(&[], Vec::as_slice)))
             }
             _ => missing(id),
         },
-        ("POST", _, ["containers", id, _]) => match find(shared, id) {
-            Some(_) => ("204 No Content", "text/plain", Vec::new()),
-            None => missing(id),
-        },
+        ("POST", _, ["containers", "create"]) => {
+            let name = query.split('&').find_map(|pair| pair.strip_prefix("name=")).unwrap_or_default();
+            let id = shared.make(name, body);
+            ("201 Created", "application/json", json!({ "Id": id, "Warnings": [] }).to_string().into_bytes())
+        }
+        ("POST", _, ["containers", id, "start"]) => done(shared.change(id, |all, at| all[at]["state"] = "running".into()), id),
+        ("POST", _, ["containers", id, _]) => done(find(shared, id).is_some(), id),
+        ("POST", _, ["networks", _, "connect"]) => ("200 OK", "application/json", b"{}".to_vec()),
+        ("DELETE", _, ["containers", id]) => done(shared.change(id, |all, at| drop(all.remove(at))), id),
         _ => ("404 Not Found", "application/json", json!({ "message": "page not found" }).to_string().into_bytes()),
     }
 }
 
-fn find<'s>(shared: &'s Shared, id: &str) -> Option<&'s Value> {
-    shared.containers.iter().find(|container| container["id"] == *id)
+fn find(shared: &Shared, id: &str) -> Option<Value> {
+    shared
+        .containers()
+        .into_iter()
+        .find(|container| container["id"] == *id || container["name"] == *id && container.get("made_of").is_some())
 }
 
 fn missing(id: &str) -> Reply {
@@ -176,7 +220,9 @@ fn inspected(container: &Value) -> Value {
             "Status": container["state"], "ExitCode": container["exit_code"], "OOMKilled": false,
             "StartedAt": container["started"], "FinishedAt": "0001-01-01T00:00:00Z", "Health": health,
         },
-        "Config": { "Env": ["PASSWORD=hunter22", "PATH=/bin"] },
+        "Config": { "Env": ["PASSWORD=hunter22", "PATH=/bin"], "Labels": container["labels"], "Hostname": container["id"].as_str().map(|id| &id[..12]) },
+        "HostConfig": container.get("host").cloned().unwrap_or_default(),
+        "NetworkSettings": { "Networks": container.get("networks").cloned().unwrap_or_default() },
     })
 }
 

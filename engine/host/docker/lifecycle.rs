@@ -126,11 +126,11 @@ pub(in crate::host) fn names(found: &[Found]) -> Vec<String> {
     found.iter().map(|container| container.name.clone()).collect()
 }
 
-fn is_well(container: &Container) -> bool {
+pub(super) fn is_well(container: &Container) -> bool {
     container.state == "running" && matches!(container.health.as_str(), "healthy" | "none")
 }
 
-fn in_words(container: &Container) -> String {
+pub(super) fn in_words(container: &Container) -> String {
     format!("{} is {}, health {}", words::list(std::slice::from_ref(&container.name)), container.state, container.health)
 }
 

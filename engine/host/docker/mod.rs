@@ -2,7 +2,8 @@
 //!
 //! A name is a service of the system's compose project (by label, so it does not matter which compose
 //! made it), or else a container by its full name. The permission is asked for the container a name
-//! turned out to mean. There is no way to create a container here, nor to reach the engine's own API.
+//! turned out to mean. There is no way to
+//! create a container here but one more of a service (`service::scale`), nor to reach the engine's own API.
 
 mod containers;
 mod engine;
@@ -11,6 +12,7 @@ mod exec;
 pub(in crate::host) mod fake;
 mod lifecycle;
 mod logs;
+mod scale;
 mod space;
 mod stats;
 #[cfg(test)]
@@ -23,6 +25,7 @@ pub(in crate::host) use containers::{Container, Found};
 pub(in crate::host) use engine::Docker;
 pub(in crate::host) use lifecycle::{Action, StopOptions, names};
 pub(in crate::host) use logs::{Line, LogOptions};
+pub(in crate::host) use scale::{MOST as MOST_REPLICAS, Scaled, Scaling};
 pub(in crate::host) use stats::{Stats, StatsOptions};
 
 use crate::error::{Error, Kind};

@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::permission::{Networks, Section};
 use crate::host::secrets::names_in;
 use crate::model::System;
+use crate::model::system::Services;
 
 /// An object with the networks it may resolve to.
 type Expanded = (String, Networks);
@@ -39,6 +40,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
     let (table, key) = placeholder.split_once('.').unwrap_or((placeholder, "*"));
     let plain = |values: Vec<String>| Ok(values.into_iter().map(|value| (value, Networks::default())).collect());
     match (table, section.name) {
+        ("services", "fs") => plain(if key == "*" { compose_files(&system.services) } else { Vec::new() }),
         ("services", _) => plain(keys(&system.services.each, key)),
         ("contacts", _) => plain(keys(&system.contacts, key)),
         ("databases", "net") => plain(pick(&system.databases, key, |d| Some(format!("{}:{}", d.host, d.port)))),
@@ -52,16 +54,23 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("logs", "fs") => plain(pick_all(&system.logs, key, |log| log.path.as_deref().map(parts_of_log).unwrap_or_default())),
         ("logs", _) => plain(pick(&system.logs, key, |log| log.service.clone())),
         ("paths", _) => plain(pick(&system.paths, key, |path| Some(path.clone()))),
+        ("checklists", _) => plain(pick_all(&system.checklists, key, |items| items.iter().filter_map(|item| item.run.clone()).collect())),
+        // What something else scales is left to that.
+        ("scaling", _) => plain(pick_keys(&system.scaling, key, |scaling| scaling.owner.is_none())),
         ("routes", _) => plain(routes(system, key)),
         ("backup", _) => plain(backup(system, key)?),
         _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
-            "there are system, services, databases, caches, endpoints, certificates, logs, paths, contacts, routes and backup, each with `.NAME` or `.*`",
+            "there are system, services, databases, caches, endpoints, certificates, logs, paths, scaling, checklists, contacts, routes and backup, each with `.NAME` or `.*`",
         )),
     }
 }
 
 fn keys<T>(table: &BTreeMap<String, T>, key: &str) -> Vec<String> {
     table.keys().filter(|name| key == "*" || *name == key).cloned().collect()
+}
+
+fn pick_keys<T>(table: &BTreeMap<String, T>, key: &str, is_meant: impl Fn(&T) -> bool) -> Vec<String> {
+    table.iter().filter(|(name, entry)| (key == "*" || *name == key) && is_meant(entry)).map(|(name, _)| name.clone()).collect()
 }
 
 fn pick<T>(table: &BTreeMap<String, T>, key: &str, value: impl Fn(&T) -> Option<String>) -> Vec<String> {
@@ -75,6 +84,12 @@ fn pick_all<T>(table: &BTreeMap<String, T>, key: &str, values: impl Fn(&T) -> Ve
         .flat_map(|(_, entry)| values(entry))
         .filter(|value| !value.is_empty())
         .collect()
+}
+
+/// The files that say what the services are.
+fn compose_files(services: &Services) -> Vec<String> {
+    let path = |file: &String| if file.starts_with('/') { file.clone() } else { format!("{}/{file}", services.directory) };
+    services.files.iter().map(path).filter(|path| path.starts_with('/')).collect()
 }
 
 /// The files of a log: `/d/app.log*` for `app.log.1` and `app.log-20261120.gz`, and for the names that have
@@ -135,7 +150,7 @@ fn backup(system: &System, key: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::host::permission::section;
-    use crate::model::system::{Backup, Database, Endpoint, Log};
+    use crate::model::system::{Backup, Database, Endpoint, Item, Log, Scaling};
 
     fn system() -> System {
         System {
@@ -152,6 +167,24 @@ mod tests {
                 ("web".to_owned(), Log { service: Some("frontend".into()), ..Log::default() }),
             ]
             .into(),
+            services: Services {
+                directory: "/opt/shop".into(),
+                files: vec!["compose.yml".into(), "/etc/more.yml".into()],
+                ..Services::default()
+            },
+            scaling: [
+                ("web".to_owned(), Scaling::default()),
+                ("api".to_owned(), Scaling { owner: Some("hpa/api".into()), ..Scaling::default() }),
+            ]
+            .into(),
+            checklists: [(
+                "daily".to_owned(),
+                vec![
+                    Item { run: Some("check-health".into()), ..Item::default() },
+                    Item { newest: Some("backup".into()), ..Item::default() },
+                ],
+            )]
+            .into(),
             backup: Some(Backup { dir: "/backup/shop".into(), ..Backup::default() }),
             ..System::default()
         }
@@ -167,6 +200,9 @@ mod tests {
         assert_eq!(objects("net", "${databases.main}"), ["db:5432"]);
         assert_eq!(objects("fs", "${backup.dir}/sets"), ["/backup/shop/sets"]);
         assert_eq!(objects("store", "health/${system}/"), ["health/shop/"]);
+        assert_eq!(objects("fs", "${services.*}"), ["/opt/shop/compose.yml", "/etc/more.yml"]);
+        assert_eq!(objects("docker", "scale:${scaling.*}"), ["scale:web"]);
+        assert_eq!(objects("runs", "${checklists.*}"), ["check-health"]);
         assert_eq!(expand(section("http").unwrap(), "${endpoints.api}", &system()).unwrap()[0].1.names(), ["private"]);
     }
 

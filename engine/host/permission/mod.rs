@@ -67,7 +67,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "redis", verbs: &["read", "write"], object: ObjectKind::Word },
     Section {
         name: "docker",
-        verbs: &["inspect", "list", "logs", "stats", "exec", "restart", "start", "stop", "images", "disk"],
+        verbs: &["inspect", "list", "logs", "stats", "exec", "restart", "start", "stop", "scale", "images", "disk"],
         object: ObjectKind::Word,
     },
     Section { name: "systemd", verbs: &["status", "logs", "restart", "start", "stop"], object: ObjectKind::Word },
@@ -76,7 +76,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "secrets", verbs: &["use"], object: ObjectKind::Word },
     Section { name: "store", verbs: &["read", "write"], object: ObjectKind::Word },
     Section { name: "notify", verbs: &["send"], object: ObjectKind::Word },
-    Section { name: "runs", verbs: &["start", "elsewhere"], object: ObjectKind::Word },
+    Section { name: "runs", verbs: &["start", "elsewhere", "read"], object: ObjectKind::Word },
 ];
 
 /// How an alias that is a label begins: `label:tier=db`.
@@ -105,7 +105,8 @@ impl Section {
                 "systemd" => want == "status",
                 // With the power of the host is started what may be started.
                 "exec" => have == "host" && want == "run",
-                "runs" => have == "elsewhere" && want == "start",
+                // Who may start it may see what became of it.
+                "runs" => want == "read" || have == "elsewhere" && want == "start",
                 "net" => want == "resolve" && matches!(have, "connect" | "ping"),
                 _ => false,
             }

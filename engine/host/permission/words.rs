@@ -104,6 +104,7 @@ pub fn in_words(grant: &Grant) -> String {
         ("store", "read") => format!("read its own notes {object}"),
         ("store", _) => format!("keep notes {object}"),
         ("notify", _) => format!("send to {object}"),
+        ("runs", "read") => format!("see what became of {object}"),
         ("runs", "elsewhere") => format!("run {object}, for another system, with all that runbook may touch"),
         ("runs", _) => format!("run {object}, with all that runbook may touch"),
         (section, verb) => format!("{section} {verb} {object}"),

@@ -32,6 +32,7 @@ pub const MODULE: HostModule = HostModule {
         Function::read("logs").options::<view::LineOptions>(),
         Function::read("stats").options::<usage::UsageOptions>(),
         Function::effect("restart", "the containers or the unit, and their states").options::<view::RestartOptions>(),
+        Function::effect("scale", "how many replicas there are and will be, by name").options::<view::ScaleOptions>(),
     ],
 };
 
@@ -39,9 +40,9 @@ pub const MODULE: HostModule = HostModule {
 mod api {
     use rhai::{Dynamic, Map};
 
-    use super::restart_service;
     use super::usage::UsageOptions;
     use super::view::{LineOptions, View};
+    use super::{restart_service, scale_service};
     use crate::host::{Call, RhaiResultOf};
 
     /// Every service of the system, with what is wrong with it.
@@ -155,6 +156,44 @@ mod api {
     pub fn restart(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
         restart_with(native, name, Map::new())
     }
+
+    /// Lets so many replicas of a service run, from 1 to 100, and waits until they are healthy.
+    ///
+    /// More are started, or made like the one with the lowest number: with its image, settings, volumes and networks, under
+    /// the name and with the labels compose would give them. Of fewer the ones with the highest numbers are stopped and removed.
+    /// It does not read the compose file, and the next `compose up` has as many run as that says.
+    ///
+    /// ```rhai,lab
+    /// let scaled = step("scale", || service::scale("frontend", 1, #{ timeout: "1m" }));
+    /// scaled.before == 1 && scaled.after == 1
+    /// ```
+    ///
+    /// Options: `timeout` (how long new ones may take to become healthy, 2 min when absent; those that do not are taken away again,
+    /// and it is an error of kind `timeout`). Returns `service`, `before`, `after`, `started`, `created`, `removed` (names). A service
+    /// with a fixed name, address or port of the machine has room for one only: more of it are a `conflict`, as
+    /// are units and plain processes, whose number nothing manages. As a part of a step it may be
+    /// done again: `#{ verify: || service::state(NAME).running == COUNT }`.
+    ///
+    /// Needs `docker: ["scale:…"]`.
+    #[rhai_fn(name = "scale", return_raw, volatile)]
+    pub fn scale_with(native: NativeCallContext, name: &str, replicas: i64, options: Map) -> RhaiResultOf<Dynamic> {
+        scale_service(&Call::new(&native, "service::scale")?, name, replicas, options)
+    }
+
+    /// Lets so many replicas of a service run, and waits for two minutes until they are healthy.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn scale(native: NativeCallContext, name: &str, replicas: i64) -> RhaiResultOf<Dynamic> {
+        scale_with(native, name, replicas, Map::new())
+    }
+}
+
+fn scale_service(call: &Call<'_>, name: &str, replicas: i64, options: Map) -> RhaiResultOf<Dynamic> {
+    let view = view::View::of(call.ctx());
+    let options: view::ScaleOptions = call.options(options)?;
+    let scaling = call.wait(view.to_scale(name, replicas))?;
+    let (effect, planned) = (scaling.effect("service::scale"), scaling.planned());
+    let done = call.effect(effect, planned, view.scale(scaling, options))?;
+    call.value(&done)
 }
 
 fn restart_service(call: &Call<'_>, name: &str, options: Map) -> RhaiResultOf<Dynamic> {

@@ -138,3 +138,112 @@ fn a_plain_process_is_judged_by_its_pid_file() {
     assert!(stats["memory"].as_u64().unwrap() > 0 && stats["cpu"].is_number(), "{stats}");
     assert_eq!(bench.error(r#"service::restart("here")"#).kind, Kind::Conflict);
 }
+
+/// Two healthy replicas of `web` on a network, and what their host settings are.
+fn replicas(host: &Value) -> FakeEngine {
+    let replica = |number: u32| {
+        let networks = json!({ "shop_default": { "Aliases": ["web", "0000", format!("shop_web_{number}")], "IPAddress": "172.18.0.9" } });
+        let about = json!({
+            "health": "healthy", "host": host, "networks": networks,
+            "labels": { "com.docker.compose.container-number": number.to_string() },
+        });
+        container(&format!("shop_web_{number}"), "shop", "web", "running", &about)
+    };
+    let engine = FakeEngine::new(vec![replica(1), replica(2)]);
+    engine.makes("healthy");
+    engine
+}
+
+fn names(engine: &FakeEngine) -> Vec<String> {
+    engine.containers().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn scaling(engine: &FakeEngine) -> Bench {
+    bench(Manager::Compose, Some(engine), json!({ "docker": ["scale:web"] }), Mode::Apply)
+}
+
+#[test]
+fn a_replica_is_made_like_the_others_and_the_last_ones_go() {
+    let engine = replicas(&json!({ "NetworkMode": "shop_default", "Binds": ["data:/data:rw", format!("{}:/tmp/x:rw", "ab".repeat(32))] }));
+    let bench = scaling(&engine);
+    let scaled = plain(&bench.eval(r#"service::scale("web", 4)"#).unwrap()).unwrap();
+    assert_eq!((&scaled["before"], &scaled["after"], &scaled["created"]), (&json!(2), &json!(4), &json!(["shop_web_3", "shop_web_4"])));
+    assert_eq!(names(&engine), ["shop_web_1", "shop_web_2", "shop_web_3", "shop_web_4"]);
+    let made = &engine.containers()[2]["made_of"];
+    assert_eq!(made["Labels"]["com.docker.compose.container-number"], "3");
+    assert_eq!((&made["Labels"]["com.docker.compose.service"], &made["Image"]), (&json!("web"), &json!("sha256:1")));
+    assert_eq!(made["Hostname"], Value::Null, "it has a name of its own");
+    assert_eq!(made["HostConfig"]["Binds"], json!(["data:/data:rw"]), "the unnamed volume is of the other container");
+    assert_eq!(made["NetworkingConfig"]["EndpointsConfig"]["shop_default"]["Aliases"], json!(["web", "0000"]));
+    let state = plain(&bench.eval(r#"service::state("web").running"#).unwrap()).unwrap();
+    assert_eq!(state, 4);
+    let scaled = plain(&bench.eval(r#"service::scale("web", 1)"#).unwrap()).unwrap();
+    assert_eq!(scaled["removed"], json!(["shop_web_4", "shop_web_3", "shop_web_2"]));
+    assert_eq!(names(&engine), ["shop_web_1"]);
+}
+
+#[test]
+fn a_plan_of_scaling_says_from_what_to_what_and_the_same_number_changes_nothing() {
+    let engine = replicas(&json!({}));
+    let bench = bench(Manager::Compose, Some(&engine), json!({ "docker": ["scale:web"] }), Mode::Plan);
+    let _ = bench.eval(r#"service::scale("web", 3)"#).unwrap();
+    let _ = bench.eval(r#"service::scale("web", 2)"#).unwrap();
+    let told = serde_json::to_string(&bench.recorder.events()).unwrap();
+    assert!(told.contains("scale `web` from 2 to 3: create `shop_web_3`") && told.contains(r"-replicas: 2\n+replicas: 3"), "{told}");
+    assert!(told.contains("leave `web` at 2 replicas") && told.contains(r#""idle":true"#), "{told}");
+    assert!(engine.calls().iter().all(|call| call.starts_with("GET")), "{:?}", engine.calls());
+}
+
+#[test]
+fn replicas_that_do_not_become_healthy_are_taken_away_again() {
+    let engine = replicas(&json!({}));
+    engine.makes("unhealthy");
+    let error = scaling(&engine).error(r#"service::scale("web", 3, #{ timeout: "300ms" })"#);
+    assert_eq!(error.kind, Kind::Timeout);
+    assert!(error.message.contains("`shop_web_3` is running, health unhealthy"), "{}", error.message);
+    assert_eq!(names(&engine), ["shop_web_1", "shop_web_2"]);
+}
+
+#[test]
+fn replicas_that_stopped_are_started_before_one_is_made() {
+    let more = json!({ "health": "healthy", "labels": { "com.docker.compose.container-number": "2" } });
+    let engine = FakeEngine::new(vec![
+        container("shop_web_1", "shop", "web", "running", &json!({ "health": "healthy" })),
+        container("shop_web_2", "shop", "web", "exited", &more),
+    ]);
+    let scaled = plain(&scaling(&engine).eval(r#"service::scale("web", 2)"#).unwrap()).unwrap();
+    assert_eq!((&scaled["before"], &scaled["started"], &scaled["created"]), (&json!(1), &json!(["shop_web_2"]), &json!([])));
+}
+
+#[test]
+fn what_there_can_be_one_of_is_not_copied_but_may_shrink() {
+    let fixed = json!({ "PortBindings": { "8000/tcp": [{ "HostIp": "", "HostPort": "8000" }] } });
+    let engine = replicas(&fixed);
+    let bench = scaling(&engine);
+    let error = bench.error(r#"service::scale("web", 3)"#);
+    assert!(error.kind == Kind::Conflict && error.message.contains("port 8000"), "{}", error.message);
+    let _ = bench.eval(r#"service::scale("web", 1)"#).unwrap();
+    let named = FakeEngine::new(vec![container("the-web", "shop", "web", "running", &json!({}))]);
+    let error = scaling(&named).error(r#"service::scale("web", 2)"#);
+    assert!(error.kind == Kind::Conflict && error.message.contains("fixed name `the-web`"), "{}", error.message);
+    assert_eq!(names(&named), ["the-web"]);
+}
+
+#[test]
+fn only_a_granted_service_is_scaled_and_only_to_a_number_that_can_be_meant() {
+    let engine = replicas(&json!({}));
+    let bench = bench(Manager::Compose, Some(&engine), json!({ "docker": ["inspect:*", "restart:*"] }), Mode::Apply);
+    assert_eq!(bench.error(r#"service::scale("web", 3)"#).kind, Kind::Denied);
+    for count in [-1, 0, 101] {
+        assert_eq!(scaling(&engine).error(&format!(r#"service::scale("web", {count})"#)).kind, Kind::Invalid, "{count}");
+    }
+    assert!(engine.calls().is_empty());
+}
+
+#[test]
+fn units_and_processes_are_not_scaled() {
+    let allow = json!({ "systemd": ["status:*"], "sys": ["processes"] });
+    for manager in [Manager::Systemd, Manager::Processes, Manager::None] {
+        assert_eq!(bench(manager, None, allow.clone(), Mode::Apply).error(r#"service::scale("web", 2)"#).kind, Kind::Conflict);
+    }
+}

@@ -11,7 +11,7 @@ use super::processes;
 use super::state::{Judge, Part, ServiceState};
 use super::usage::{ServiceUsage, Usage, UsageOptions};
 use crate::error::{Error, Kind, Result};
-use crate::host::docker::{Action, Container, Docker, Found, LogOptions, StatsOptions, StopOptions};
+use crate::host::docker::{Action, Container, Docker, Found, LogOptions, MOST_REPLICAS, Scaled, Scaling, StatsOptions, StopOptions};
 use crate::host::systemd::{ActOptions, JournalOptions, Systemd, Unit, UnitName};
 use crate::host::{Access, Ctx, Moment, docker, systemd};
 use crate::model::system::{Manager, Service};
@@ -21,6 +21,13 @@ use crate::model::{Effect, Span};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RestartOptions {
+    timeout: Option<Span>,
+}
+
+/// How to scale.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ScaleOptions {
     timeout: Option<Span>,
 }
 
@@ -55,6 +62,8 @@ pub(super) enum Restart {
 }
 
 const INTERVAL: Span = Span::secs(1);
+/// How long new replicas may take to become healthy.
+const PATIENCE: Span = Span::secs(120);
 
 /// The services of this run's system.
 pub(super) struct View {
@@ -206,6 +215,36 @@ impl View {
                 Ok(vec![name.full().to_owned()])
             }
         }
+    }
+
+    /// What it takes to have so many replicas of a service; nothing is changed yet.
+    pub(super) async fn to_scale(&self, name: &str, replicas: i64) -> Result<Scaling> {
+        let (_, service) = self.known(name)?;
+        let count = u32::try_from(replicas).ok().filter(|count| (1..=MOST_REPLICAS).contains(count));
+        let Some(count) = count else {
+            let error = Error::new(Kind::Invalid, format!("found {replicas} replicas, expected 1 to {MOST_REPLICAS}"));
+            return Err(error.target(name).hint("stop a service with `docker::stop`"));
+        };
+        let refused =
+            |what: &str| Err(Error::new(Kind::Conflict, format!("`{name}` is {what}, of which there is one")).target(name).permanent());
+        match self.ctx.system().services.manager {
+            Manager::Compose => Docker::of(&self.ctx).to_scale(name, count).await,
+            Manager::Systemd => {
+                // Only who may see it is told what it is.
+                Systemd::of(&self.ctx).permit("status", &unit_name(name, service)?)?;
+                refused("a unit of systemd")
+            }
+            Manager::Processes => {
+                processes::permit(&self.ctx)?;
+                refused("a plain process")
+            }
+            manager @ (Manager::Kubernetes | Manager::None) => Err(self.unmanaged(manager)),
+        }
+    }
+
+    /// Scales it, and waits until all replicas are well.
+    pub(super) async fn scale(&self, scaling: Scaling, options: ScaleOptions) -> Result<Scaled> {
+        Docker::of(&self.ctx).scale(scaling, options.timeout.unwrap_or(PATIENCE)).await
     }
 
     /// What a service wrote, whatever it wrote it to.

@@ -17,7 +17,7 @@ pub use data::{Backup, Cache, Cleanup, Database, Index, Maintenance, Purge};
 pub use people::{Contact, Severity};
 pub use services::{Host, Manager, Scaling, Service, Services};
 pub use watch::{Certificate, Endpoint, Log, Over, Rule, RuleKind, Threshold};
-pub use work::{Release, Remediation, RemediationMode};
+pub use work::{Item, Release, Remediation, RemediationMode};
 
 use crate::model::Dates;
 pub use crate::model::Schedule;
@@ -90,8 +90,8 @@ pub struct System {
     pub maintenance: Maintenance,
     /// The inputs of the capacity model, by name.
     pub capacity: BTreeMap<String, Value>,
-    /// Items people tick off, by period: `daily`, `weekly`, `monthly`.
-    pub checklists: BTreeMap<String, Vec<String>>,
+    /// What has to be done again and again, by period: `daily`, `weekly`, `monthly`.
+    pub checklists: BTreeMap<String, Vec<Item>>,
 }
 
 impl System {

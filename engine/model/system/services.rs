@@ -96,15 +96,18 @@ pub struct Scaling {
     pub min: u32,
     /// The most replicas.
     pub max: u32,
-    /// How many at once.
+    /// How many at once; any number when 0.
     pub step: u32,
     /// The metric that decides; each of several must agree to scale down, one is enough to scale up.
     pub metrics: Vec<String>,
-    /// Beyond it, more.
+    /// Beyond it, more: as many as bring the mean back to it.
     pub up: f64,
     /// Below it, fewer.
     pub down: f64,
-    /// How long it must hold.
+    /// How far beyond `up` it has to be before it counts, as a share of it; not at all when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// How long fewer must be enough before one goes.
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     pub hold: Option<Span>,
     /// How long nothing changes after a change.

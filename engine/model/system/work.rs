@@ -23,6 +23,29 @@ pub struct Release {
     pub options: BTreeMap<String, Value>,
 }
 
+/// An item of a checklist: who or what answers it. A person does when neither `run` nor `newest` is there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Item {
+    /// What has to be done, in the words of the system's people.
+    pub text: String,
+    /// The runbook that is run for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// The parameters of that run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, Value>,
+    /// The runbook whose newest recorded run answers it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+    /// How long ago that run may have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Span>,
+    /// The contact whose task it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
 /// What may be repaired without asking, and how often.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -40,6 +40,7 @@ impl Supervisor<'_> {
                 serde_json::to_value(artefact).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
             }
             Question::History { runbook, limit } => {
+                permit("runs", "read", &runbook)?;
                 let filter =
                     Filter { runbook: Some(runbook), system: self.run.system.clone(), limit: limit.clamp(1, 1000), ..Filter::default() };
                 serde_json::to_value(self.store.list(&filter)?).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
