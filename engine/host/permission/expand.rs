@@ -40,8 +40,10 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
     let plain = |values: Vec<String>| Ok(values.into_iter().map(|value| (value, Networks::default())).collect());
     match (table, section.name) {
         ("services", _) => plain(keys(&system.services.each, key)),
+        ("restartable", _) => plain(restartable(system, key)),
         ("contacts", _) => plain(keys(&system.contacts, key)),
         ("databases", "net") => plain(pick(&system.databases, key, |d| Some(format!("{}:{}", d.host, d.port)))),
+        ("databases", "docker" | "systemd") => plain(pick(&system.databases, key, |d| d.service.clone())),
         ("databases", "secrets") => plain(pick_all(&system.databases, key, |d| secrets_of(d.password.as_deref()))),
         ("databases", _) => plain(keys(&system.databases, key)),
         ("caches", "net") => plain(pick(&system.caches, key, |c| Some(format!("{}:{}", c.host, c.port)))),
@@ -55,7 +57,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("routes", _) => plain(routes(system, key)),
         ("backup", _) => plain(backup(system, key)?),
         _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
-            "there are system, services, databases, caches, endpoints, certificates, logs, paths, contacts, routes and backup, each with `.NAME` or `.*`",
+            "there are system, services, restartable, databases, caches, endpoints, certificates, logs, paths, contacts, routes and backup, each with `.NAME` or `.*`",
         )),
     }
 }
@@ -111,6 +113,12 @@ fn secrets_of(text: Option<&str>) -> Vec<String> {
     text.map(|text| names_in(text).map(str::to_owned).collect()).unwrap_or_default()
 }
 
+/// The services that may be restarted without a person.
+fn restartable(system: &System, key: &str) -> Vec<String> {
+    let each = system.services.each.iter().filter(|(name, service)| service.restartable && (key == "*" || *name == key));
+    each.map(|(name, _)| name.clone()).collect()
+}
+
 fn routes(system: &System, key: &str) -> Vec<String> {
     let mut contacts = pick_all(&system.routes, key, Clone::clone);
     contacts.sort();
@@ -135,12 +143,16 @@ fn backup(system: &System, key: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::host::permission::section;
-    use crate::model::system::{Backup, Database, Endpoint, Log};
+    use crate::model::system::{Backup, Database, Endpoint, Log, Service, Services};
 
     fn system() -> System {
+        let each = [("api", true), ("postgres", false), ("web", true)]
+            .map(|(name, restartable)| (name.to_owned(), Service { restartable, ..Service::default() }));
+        let main = Database { host: "db".into(), port: 5432, service: Some("postgres".into()), ..Database::default() };
         System {
             name: "shop".to_owned(),
-            databases: [("main".to_owned(), Database { host: "db".into(), port: 5432, ..Database::default() })].into(),
+            services: Services { each: each.into(), ..Services::default() },
+            databases: [("main".to_owned(), main)].into(),
             endpoints: [(
                 "api".to_owned(),
                 Endpoint { url: "http://api:8000/health".into(), network: Some("private".into()), ..Endpoint::default() },
@@ -165,6 +177,10 @@ mod tests {
     fn a_placeholder_stands_for_what_its_section_needs() {
         assert_eq!(objects("sql", "${databases.*}"), ["main"]);
         assert_eq!(objects("net", "${databases.main}"), ["db:5432"]);
+        assert_eq!(objects("docker", "start:${databases.*}"), ["start:postgres"]);
+        assert_eq!(objects("docker", "${restartable.*}"), ["api", "web"]);
+        assert_eq!(objects("systemd", "${restartable.web}"), ["web"]);
+        assert!(objects("docker", "${restartable.postgres}").is_empty());
         assert_eq!(objects("fs", "${backup.dir}/sets"), ["/backup/shop/sets"]);
         assert_eq!(objects("store", "health/${system}/"), ["health/shop/"]);
         assert_eq!(expand(section("http").unwrap(), "${endpoints.api}", &system()).unwrap()[0].1.names(), ["private"]);
