@@ -10,6 +10,9 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("check-health", include_str!("../../runbooks/check-health.rhai")),
     ("check-logs", include_str!("../../runbooks/check-logs.rhai")),
     ("notify", include_str!("../../runbooks/notify.rhai")),
+    ("recover-db-connection", include_str!("../../runbooks/recover-db-connection.rhai")),
+    ("recover-db-performance", include_str!("../../runbooks/recover-db-performance.rhai")),
+    ("recover-service", include_str!("../../runbooks/recover-service.rhai")),
 ];
 
 /// A runbook's text and where it stands.

@@ -14,6 +14,8 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("stdlib/alerting", include_str!("../../stdlib/alerting.rhai")),
     ("stdlib/health", include_str!("../../stdlib/health.rhai")),
     ("stdlib/logbook", include_str!("../../stdlib/logbook.rhai")),
+    ("stdlib/postgres", include_str!("../../stdlib/postgres.rhai")),
+    ("stdlib/recovery", include_str!("../../stdlib/recovery.rhai")),
 ];
 
 /// The text of a module of the stdlib.

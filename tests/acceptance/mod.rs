@@ -7,6 +7,9 @@ pub(crate) mod lab;
 mod logs;
 mod machine;
 mod notices;
+mod postgres;
+mod recover_database;
+mod recover_service;
 pub(crate) mod systems;
 
 /// A test for each system of the lab. Neighbours in the order of names are of different systems, which do not wait for each other.
@@ -17,7 +20,7 @@ macro_rules! in_every_system {
 
             fn body($site: &mut Site) $body
 
-            fn run(system: &'static System) {
+            fn run(system: &'static systems::System) {
                 if let Some(mut site) = Site::of(system) {
                     body(&mut site);
                 }
