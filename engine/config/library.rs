@@ -10,8 +10,10 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("check-health", include_str!("../../runbooks/check-health.rhai")),
     ("check-logs", include_str!("../../runbooks/check-logs.rhai")),
     ("notify", include_str!("../../runbooks/notify.rhai")),
+    ("recover-cpu", include_str!("../../runbooks/recover-cpu.rhai")),
     ("recover-db-connection", include_str!("../../runbooks/recover-db-connection.rhai")),
     ("recover-db-performance", include_str!("../../runbooks/recover-db-performance.rhai")),
+    ("recover-memory", include_str!("../../runbooks/recover-memory.rhai")),
     ("recover-service", include_str!("../../runbooks/recover-service.rhai")),
 ];
 
