@@ -11,6 +11,11 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("check-logs", include_str!("../../runbooks/check-logs.rhai")),
     ("checklist-run", include_str!("../../runbooks/checklist-run.rhai")),
     ("notify", include_str!("../../runbooks/notify.rhai")),
+    ("recover-cpu", include_str!("../../runbooks/recover-cpu.rhai")),
+    ("recover-db-connection", include_str!("../../runbooks/recover-db-connection.rhai")),
+    ("recover-db-performance", include_str!("../../runbooks/recover-db-performance.rhai")),
+    ("recover-memory", include_str!("../../runbooks/recover-memory.rhai")),
+    ("recover-service", include_str!("../../runbooks/recover-service.rhai")),
     ("scale-auto", include_str!("../../runbooks/scale-auto.rhai")),
     ("security-monitor", include_str!("../../runbooks/security-monitor.rhai")),
 ];

@@ -62,6 +62,20 @@ pub(crate) fn lab_says(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// What the lab says of itself: ports, passwords, places.
+pub(crate) fn lab_status() -> &'static Value {
+    static STATUS: OnceLock<Value> = OnceLock::new();
+    STATUS.get_or_init(|| serde_json::from_str(&lab_says(&["status", "--json"])).unwrap())
+}
+
+/// What docker says.
+#[track_caller]
+pub(crate) fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// A project with the settings of the lab, whose messages go to a sink of its own.
 pub(crate) struct Station {
     system: &'static System,
@@ -107,16 +121,24 @@ impl Station {
     /// Runs a runbook.
     #[track_caller]
     pub(crate) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {
-        let mut test = self.project.take().unwrap().command(["run", runbook, "--json", "-s", self.system.name]);
-        for param in params {
-            test = test.arg("-p").arg(param);
-        }
+        let mut words = vec!["run", runbook, "--json", "-s", self.system.name];
+        words.extend(params.iter().flat_map(|param| ["-p", param]));
+        self.command(&words)
+    }
+
+    /// Runs a command; one that says nothing has no answer.
+    #[track_caller]
+    fn command(&mut self, words: &[&str]) -> Look {
+        let mut test = self.project.take().unwrap().command(words.iter().copied());
         for (name, value) in &self.environment {
             test = test.env(name, value);
         }
         let Done { project, code, stdout, stderr, took } = test.run();
         self.project = Some(project);
-        let answer = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}\n{stdout}\n{stderr}"));
+        let answer = match stdout.is_empty() {
+            true => Value::Null,
+            false => serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}\n{stdout}\n{stderr}")),
+        };
         Look { code, took, answer, stderr, messages: self.news() }
     }
 
@@ -184,6 +206,42 @@ impl Site {
     #[track_caller]
     pub(crate) fn run(&mut self, runbook: &str, params: &[&str]) -> Look {
         self.station.run(runbook, params)
+    }
+
+    /// Kills a run of a runbook after an event, and lets it go on.
+    #[track_caller]
+    pub(crate) fn resumed(&mut self, runbook: &str, params: &[&str], event: &str) -> Look {
+        let mut words = vec!["run", runbook, "--json", "-s", self.system.name, "--crash-after", event];
+        words.extend(params.iter().flat_map(|param| ["-p", param]));
+        let cut = self.station.command(&words);
+        assert_eq!(cut.code, -9, "{}", cut.stderr);
+        let mut look = self.station.command(&["resume", "last", "--json"]);
+        look.messages.splice(0..0, cut.messages);
+        look
+    }
+
+    /// The plan of a run.
+    #[track_caller]
+    pub(crate) fn plan(&mut self, runbook: &str, params: &[&str]) -> Look {
+        let mut words = vec!["plan", runbook, "--json", "-s", self.system.name];
+        words.extend(params.iter().flat_map(|param| ["-p", param]));
+        self.station.command(&words)
+    }
+
+    /// What lives of it, and since when: changes as soon as anything of it is restarted.
+    pub(crate) fn lives(&self) -> String {
+        let status = lab_status();
+        let Some(project) = status["systems"][self.system.name]["project"].as_str() else {
+            let run = PathBuf::from(status["state"].as_str().unwrap()).join("run");
+            let names = ["postgresql", "redis", "api", "nginx"];
+            return names.map(|name| std::fs::read_to_string(run.join(format!("education-{name}.pid"))).unwrap_or_default()).join("");
+        };
+        let ids = docker(&["ps", "-aq", "--filter", &format!("label=com.docker.compose.project={project}")]);
+        let mut words = vec!["inspect", "-f", "{{.Name}} {{.State.Status}} {{.State.StartedAt}}"];
+        words.extend(ids.lines());
+        let mut lines: Vec<String> = docker(&words).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines.join("\n")
     }
 
     /// Makes a channel of its sink misbehave.

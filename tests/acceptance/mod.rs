@@ -7,6 +7,10 @@ pub(crate) mod lab;
 mod logs;
 mod machine;
 mod notices;
+mod postgres;
+mod recover_database;
+mod recover_machine;
+mod recover_service;
 mod scale;
 pub(crate) mod systems;
 
@@ -18,7 +22,7 @@ macro_rules! in_every_system {
 
             fn body($site: &mut Site) $body
 
-            fn run(system: &'static System) {
+            fn run(system: &'static systems::System) {
                 if let Some(mut site) = Site::of(system) {
                     body(&mut site);
                 }

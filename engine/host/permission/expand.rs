@@ -42,8 +42,10 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
     match (table, section.name) {
         ("services", "fs") => plain(if key == "*" { compose_files(&system.services) } else { Vec::new() }),
         ("services", _) => plain(keys(&system.services.each, key)),
+        ("restartable", _) => plain(restartable(system, key)),
         ("contacts", _) => plain(keys(&system.contacts, key)),
         ("databases", "net") => plain(pick(&system.databases, key, |d| Some(format!("{}:{}", d.host, d.port)))),
+        ("databases", "docker" | "systemd") => plain(pick(&system.databases, key, |d| d.service.clone())),
         ("databases", "secrets") => plain(pick_all(&system.databases, key, |d| secrets_of(d.password.as_deref()))),
         ("databases", _) => plain(keys(&system.databases, key)),
         ("caches", "net") => plain(pick(&system.caches, key, |c| Some(format!("{}:{}", c.host, c.port)))),
@@ -60,7 +62,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("routes", _) => plain(routes(system, key)),
         ("backup", _) => plain(backup(system, key)?),
         _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
-            "there are system, services, databases, caches, endpoints, certificates, logs, paths, scaling, checklists, contacts, routes and backup, each with `.NAME` or `.*`",
+            "there are system, services, restartable, databases, caches, endpoints, certificates, logs, paths, scaling, checklists, contacts, routes and backup, each with `.NAME` or `.*`",
         )),
     }
 }
@@ -126,6 +128,12 @@ fn secrets_of(text: Option<&str>) -> Vec<String> {
     text.map(|text| names_in(text).map(str::to_owned).collect()).unwrap_or_default()
 }
 
+/// The services that may be restarted without a person.
+fn restartable(system: &System, key: &str) -> Vec<String> {
+    let each = system.services.each.iter().filter(|(name, service)| service.restartable && (key == "*" || *name == key));
+    each.map(|(name, _)| name.clone()).collect()
+}
+
 fn routes(system: &System, key: &str) -> Vec<String> {
     let mut contacts = pick_all(&system.routes, key, Clone::clone);
     contacts.sort();
@@ -150,12 +158,15 @@ fn backup(system: &System, key: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::host::permission::section;
-    use crate::model::system::{Backup, Database, Endpoint, Item, Log, Scaling};
+    use crate::model::system::{Backup, Database, Endpoint, Item, Log, Scaling, Service, Services};
 
     fn system() -> System {
+        let each = [("api", true), ("postgres", false), ("web", true)]
+            .map(|(name, restartable)| (name.to_owned(), Service { restartable, ..Service::default() }));
+        let main = Database { host: "db".into(), port: 5432, service: Some("postgres".into()), ..Database::default() };
         System {
             name: "shop".to_owned(),
-            databases: [("main".to_owned(), Database { host: "db".into(), port: 5432, ..Database::default() })].into(),
+            databases: [("main".to_owned(), main)].into(),
             endpoints: [(
                 "api".to_owned(),
                 Endpoint { url: "http://api:8000/health".into(), network: Some("private".into()), ..Endpoint::default() },
@@ -170,6 +181,7 @@ mod tests {
             services: Services {
                 directory: "/opt/shop".into(),
                 files: vec!["compose.yml".into(), "/etc/more.yml".into()],
+                each: each.into(),
                 ..Services::default()
             },
             scaling: [
@@ -198,6 +210,10 @@ mod tests {
     fn a_placeholder_stands_for_what_its_section_needs() {
         assert_eq!(objects("sql", "${databases.*}"), ["main"]);
         assert_eq!(objects("net", "${databases.main}"), ["db:5432"]);
+        assert_eq!(objects("docker", "start:${databases.*}"), ["start:postgres"]);
+        assert_eq!(objects("docker", "${restartable.*}"), ["api", "web"]);
+        assert_eq!(objects("systemd", "${restartable.web}"), ["web"]);
+        assert!(objects("docker", "${restartable.postgres}").is_empty());
         assert_eq!(objects("fs", "${backup.dir}/sets"), ["/backup/shop/sets"]);
         assert_eq!(objects("store", "health/${system}/"), ["health/shop/"]);
         assert_eq!(objects("fs", "${services.*}"), ["/opt/shop/compose.yml", "/etc/more.yml"]);

@@ -17,6 +17,7 @@ mod view;
 use rhai::Map;
 use rhai::plugin::*;
 
+use crate::host::docker::Action;
 use crate::host::{Call, Function, HostModule, RhaiResultOf};
 
 pub(super) use measure::measure;
@@ -31,8 +32,9 @@ pub const MODULE: HostModule = HostModule {
         Function::read("state"),
         Function::read("logs").options::<view::LineOptions>(),
         Function::read("stats").options::<usage::UsageOptions>(),
-        Function::effect("restart", "the containers or the unit, and their states").options::<view::RestartOptions>(),
+        Function::effect("restart", "the containers or the unit, and their states").options::<view::TurnOptions>(),
         Function::effect("scale", "how many replicas there are and will be, by name").options::<view::ScaleOptions>(),
+        Function::effect("start", "the containers or the unit, and their states"),
     ],
 };
 
@@ -42,7 +44,8 @@ mod api {
 
     use super::usage::UsageOptions;
     use super::view::{LineOptions, View};
-    use super::{restart_service, scale_service};
+    use super::{act, scale_service};
+    use crate::host::docker::Action;
     use crate::host::{Call, RhaiResultOf};
 
     /// Every service of the system, with what is wrong with it.
@@ -148,13 +151,28 @@ mod api {
     /// Needs `docker: ["restart:…"]` or `systemd: ["restart:…"]`, by what manages the service.
     #[rhai_fn(name = "restart", return_raw, volatile)]
     pub fn restart_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
-        restart_service(&Call::new(&native, "service::restart")?, name, options)
+        act(&Call::new(&native, "service::restart")?, "service::restart", Action::Restart, name, options)
     }
 
     /// Restarts a service of the system.
     #[rhai_fn(return_raw, volatile)]
     pub fn restart(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
         restart_with(native, name, Map::new())
+    }
+
+    /// Starts a service of the system that was stopped; what of it runs stays as it is.
+    ///
+    /// ```rhai,lab
+    /// step("start", || service::start("frontend")).len() == 1
+    /// ```
+    ///
+    /// Returns the names of its containers, or of its unit. It does not wait until they are healthy. A container that was
+    /// never made can not be started here, and a plain process is a `conflict`, since nothing knows how to start it.
+    ///
+    /// Needs `docker: ["start:…"]` or `systemd: ["start:…"]`, by what manages the service.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn start(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
+        act(&Call::new(&native, "service::start")?, "service::start", Action::Start, name, Map::new())
     }
 
     /// Lets so many replicas of a service run, from 1 to 100, and waits until they are healthy.
@@ -196,11 +214,11 @@ fn scale_service(call: &Call<'_>, name: &str, replicas: i64, options: Map) -> Rh
     call.value(&done)
 }
 
-fn restart_service(call: &Call<'_>, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
+fn act(call: &Call<'_>, function: &'static str, action: Action, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
     let view = view::View::of(call.ctx());
-    let options: view::RestartOptions = call.options(options)?;
-    let restart = call.wait(view.to_restart(name))?;
-    let (effect, planned) = (restart.effect(name), restart.names());
-    let done = call.effect(effect, planned, view.restart(restart, options))?;
+    let options: view::TurnOptions = call.options(options)?;
+    let turn = call.wait(view.turn(action, name))?;
+    let (effect, planned) = (turn.effect(function, name), turn.names());
+    let done = call.effect(effect, planned, view.act(turn, options))?;
     call.value(&done)
 }

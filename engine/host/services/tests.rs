@@ -247,3 +247,14 @@ fn units_and_processes_are_not_scaled() {
         assert_eq!(bench(manager, None, allow.clone(), Mode::Apply).error(r#"service::scale("web", 2)"#).kind, Kind::Conflict);
     }
 }
+
+#[test]
+fn a_service_that_is_stopped_is_started_where_that_is_granted() {
+    let engine = engine();
+    let bench = bench(Manager::Compose, Some(&engine), json!({ "docker": ["inspect:*", "start:db"] }), Mode::Apply);
+    assert_eq!(bench.error(r#"service::start("web")"#).kind, Kind::Denied);
+    assert_eq!(bench.error(r#"service::start("dbx")"#).kind, Kind::NotFound);
+    assert_eq!(plain(&bench.eval(r#"service::start("db")"#).unwrap()).unwrap(), json!(["shop_postgres_1"]));
+    let started: Vec<String> = engine.calls().into_iter().filter(|call| call.starts_with("POST")).collect();
+    assert!(matches!(&started[..], [call] if call.ends_with("/start")), "{started:?}");
+}

@@ -17,10 +17,10 @@ use crate::host::{Access, Ctx, Moment, docker, systemd};
 use crate::model::system::{Manager, Service};
 use crate::model::{Effect, Span};
 
-/// How to restart.
+/// How to start or restart.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct RestartOptions {
+pub(super) struct TurnOptions {
     timeout: Option<Span>,
 }
 
@@ -55,8 +55,13 @@ pub(super) struct Line {
     text: String,
 }
 
-/// What a restart is about, found out before it is told and done.
-pub(super) enum Restart {
+/// What starts or restarts with a service, found out before it is told and done.
+pub(super) struct Turn {
+    action: Action,
+    of: Target,
+}
+
+enum Target {
     Containers(Vec<Found>),
     Unit(UnitName, Box<Unit>),
 }
@@ -186,32 +191,35 @@ impl View {
         Ok(Judge::of(&self.ctx).expected(name, service, part.as_slice()))
     }
 
-    /// What a restart of a service is about; nothing is changed yet.
-    pub(super) async fn to_restart(&self, name: &str) -> Result<Restart> {
+    /// What a start or restart of a service is about; nothing is changed yet.
+    pub(super) async fn turn(&self, action: Action, name: &str) -> Result<Turn> {
         let (_, service) = self.known(name)?;
-        match self.ctx.system().services.manager {
-            Manager::Compose => Ok(Restart::Containers(Docker::of(&self.ctx).resolve("restart", name).await?)),
+        let of = match self.ctx.system().services.manager {
+            Manager::Compose => Target::Containers(Docker::of(&self.ctx).resolve(action.verb(), name).await?),
             Manager::Systemd => {
                 let unit = unit_name(name, service)?;
                 let systemd = Systemd::of(&self.ctx);
-                systemd.permit("restart", &unit)?;
+                systemd.permit(action.verb(), &unit)?;
                 let state = systemd.unit(&unit).await?;
-                Ok(Restart::Unit(unit, Box::new(state)))
+                Target::Unit(unit, Box::new(state))
             }
-            Manager::Processes => Err(Error::new(Kind::Conflict, format!("`{name}` is a plain process, which nothing can start again"))
-                .target(name)
-                .permanent()
-                .hint("start it with `exec::run`, or let systemd manage it")),
-            manager @ (Manager::Kubernetes | Manager::None) => Err(self.unmanaged(manager)),
-        }
+            Manager::Processes => {
+                return Err(Error::new(Kind::Conflict, format!("`{name}` is a plain process, which nothing can start again"))
+                    .target(name)
+                    .permanent()
+                    .hint("start it with `exec::run`, or let systemd manage it"));
+            }
+            manager @ (Manager::Kubernetes | Manager::None) => return Err(self.unmanaged(manager)),
+        };
+        Ok(Turn { action, of })
     }
 
-    /// Restarts it, and gives the names of what was restarted.
-    pub(super) async fn restart(&self, restart: Restart, options: RestartOptions) -> Result<Vec<String>> {
-        match restart {
-            Restart::Containers(found) => Docker::of(&self.ctx).act(Action::Restart, found, StopOptions { timeout: options.timeout }).await,
-            Restart::Unit(name, _) => {
-                Systemd::of(&self.ctx).act("restart", &name, ActOptions { timeout: options.timeout }).await?;
+    /// Starts or restarts it, and gives the names of what was.
+    pub(super) async fn act(&self, turn: Turn, options: TurnOptions) -> Result<Vec<String>> {
+        match turn.of {
+            Target::Containers(found) => Docker::of(&self.ctx).act(turn.action, found, StopOptions { timeout: options.timeout }).await,
+            Target::Unit(name, _) => {
+                Systemd::of(&self.ctx).act(turn.action.verb(), &name, ActOptions { timeout: options.timeout }).await?;
                 Ok(vec![name.full().to_owned()])
             }
         }
@@ -327,20 +335,21 @@ impl View {
     }
 }
 
-impl Restart {
+impl Turn {
     /// What it would change.
-    pub(super) fn effect(&self, name: &str) -> Effect {
-        match self {
-            Self::Containers(found) => Effect { target: name.to_owned(), ..Action::Restart.effect("service::restart", name, found) },
-            Self::Unit(_, unit) => Effect { target: name.to_owned(), ..unit.effect("service::restart", "restart") },
-        }
+    pub(super) fn effect(&self, function: &'static str, name: &str) -> Effect {
+        let effect = match &self.of {
+            Target::Containers(found) => self.action.effect(function, name, found),
+            Target::Unit(_, unit) => unit.effect(function, self.action.verb()),
+        };
+        Effect { target: name.to_owned(), ..effect }
     }
 
-    /// The names of what would be restarted.
+    /// The names of what would be started or restarted.
     pub(super) fn names(&self) -> Vec<String> {
-        match self {
-            Self::Containers(found) => docker::names(found),
-            Self::Unit(name, _) => vec![name.full().to_owned()],
+        match &self.of {
+            Target::Containers(found) => docker::names(found),
+            Target::Unit(name, _) => vec![name.full().to_owned()],
         }
     }
 }
