@@ -12,6 +12,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("check-logs", include_str!("../../runbooks/check-logs.rhai")),
     ("check-metrics", include_str!("../../runbooks/check-metrics.rhai")),
     ("checklist-run", include_str!("../../runbooks/checklist-run.rhai")),
+    ("incident-handle", include_str!("../../runbooks/incident-handle.rhai")),
     ("notify", include_str!("../../runbooks/notify.rhai")),
     ("scale-auto", include_str!("../../runbooks/scale-auto.rhai")),
     ("security-monitor", include_str!("../../runbooks/security-monitor.rhai")),

@@ -243,7 +243,7 @@ impl Desk<'_> {
             _ => None,
         };
         json!({
-            "rule": name, "labels": labels, "is": alarm.standing(), "known": known, "idle": matches!(answer, Some(Answer::Idle)),
+            "rule": name, "labels": labels, "stands": alarm.standing(), "known": known, "idle": matches!(answer, Some(Answer::Idle)),
             "value": number, "holds": alarm.holds, "since": alarm.fires, "service": service,
             "summary": if rule.summary.is_empty() { name } else { &rule.summary },
         })
@@ -729,15 +729,15 @@ mod tests {
         let room = Room::new();
         room.keep("cpu", 60, [50.0, 90.0, 90.0, 90.0].map(Some));
         let at = |hold, seconds| room.ask(rules(high(hold), Some(Some(91.0)), None), after(seconds))[0].clone();
-        assert_eq!(at(150, 200)["is"], "pending");
+        assert_eq!(at(150, 200)["stands"], "pending");
         let fires = at(120, 200);
-        assert_eq!((&fires["is"], &fires["value"], &fires["known"]), (&"firing".into(), &91.0.into(), &true.into()));
+        assert_eq!((&fires["stands"], &fires["value"], &fires["known"]), (&"firing".into(), &91.0.into(), &true.into()));
     }
 
     #[test]
     fn what_fired_goes_on_until_it_is_back_at_the_level_that_ends_it() {
         let room = Room::new();
-        let is = |value: f64, firing| room.ask(rules(high(60), Some(Some(value)), firing), after(200))[0]["is"].clone();
+        let is = |value: f64, firing| room.ask(rules(high(60), Some(Some(value)), firing), after(200))[0]["stands"].clone();
         assert_eq!(is(75.0, Some(start())), "firing");
         assert_eq!(is(75.0, None), "quiet");
         assert_eq!(is(69.0, Some(start())), "quiet");
@@ -748,11 +748,11 @@ mod tests {
         let room = Room::new();
         room.keep("cpu", 30, (0..40).map(|index| (index < 20).then_some(10.0)));
         let at = |seconds| room.ask(rules(high(60), Some(None), None), after(seconds))[0].clone();
-        assert_eq!((&at(660)["is"], &at(660)["known"]), (&"quiet".into(), &false.into()));
-        assert_eq!((&at(1170)["is"], &at(1170)["known"]), (&"no-data".into(), &false.into()));
+        assert_eq!((&at(660)["stands"], &at(660)["known"]), (&"quiet".into(), &false.into()));
+        assert_eq!((&at(1170)["stands"], &at(1170)["known"]), (&"no-data".into(), &false.into()));
         let nothing = Room::new();
         let found = nothing.ask(rules(high(60), None, None), start());
-        assert_eq!((found.as_array().unwrap().len(), &found[0]["is"]), (1, &"no-data".into()));
+        assert_eq!((found.as_array().unwrap().len(), &found[0]["stands"]), (1, &"no-data".into()));
     }
 
     #[test]
@@ -766,8 +766,8 @@ mod tests {
                 ..RulesQuestion::default()
             })
         };
-        assert_eq!(room.ask(asked(None), start())[0]["is"], "firing");
-        assert_eq!(room.ask(asked(Some(Span::secs(120))), start())[0]["is"], "quiet");
+        assert_eq!(room.ask(asked(None), start())[0]["stands"], "firing");
+        assert_eq!(room.ask(asked(Some(Span::secs(120))), start())[0]["stands"], "quiet");
     }
 
     #[test]

@@ -300,9 +300,11 @@ mod tests {
     #[test]
     fn an_incident_is_opened_as_an_effect_and_asked_of_the_supervisor() {
         let bench = Bench::new(json!({ "incidents": ["open"] }));
-        bench
-            .eval(r#"incident::open(#{ title: "no orders", severity: "sev2", source: #{ rule: "Orders" }, labels: #{ shop: "a" } })"#)
-            .unwrap();
+        drop(
+            bench
+                .eval(r#"incident::open(#{ title: "no orders", severity: "sev2", source: #{ rule: "Orders" }, labels: #{ shop: "a" } })"#)
+                .unwrap(),
+        );
         let [Question::Watch(WatchQuestion::Open(opening))] = &bench.recorder.questions()[..] else { panic!("not asked") };
         assert_eq!((opening.severity, &opening.source), (Severity::Sev2, &OpeningSource::Rule("Orders".to_owned())));
         let effects = bench.recorder.events();
@@ -312,7 +314,7 @@ mod tests {
     #[test]
     fn a_plan_tells_and_asks_for_nothing_that_is_done() {
         let bench = Bench::with(json!({ "incidents": ["note", "ack"] }), crate::model::System::default(), Secrets::default(), Mode::Plan);
-        bench.eval(r#"incident::note(3, "note", "seen"); incident::ack(3, "")"#).unwrap();
+        drop(bench.eval(r#"incident::note(3, "note", "seen"); incident::ack(3, "")"#).unwrap());
         assert!(bench.recorder.questions().is_empty());
         assert_eq!(bench.recorder.events().iter().filter(|event| matches!(event, EventKind::Effect { .. })).count(), 2);
     }
@@ -320,7 +322,9 @@ mod tests {
     #[test]
     fn each_verb_is_granted_alone() {
         let bench = Bench::new(json!({ "incidents": ["note"] }));
-        bench.eval(r#"incident::get(3); incident::list(); incident::note(3, "a", "b"); incident::learn(3, #{ cause: "x" })"#).unwrap();
+        drop(
+            bench.eval(r#"incident::get(3); incident::list(); incident::note(3, "a", "b"); incident::learn(3, #{ cause: "x" })"#).unwrap(),
+        );
         for script in [
             r#"incident::open(#{ title: "a", severity: "sev2" })"#,
             r#"incident::ack(3, "")"#,

@@ -19,7 +19,7 @@ pub const MODULE: HostModule = HostModule {
     functions: &[
         // Needs to read the samples that its rules are about.
         Function::read("evaluate").checked_by(check_options),
-        Function::read("expressions"),
+        Function::pure("expressions"),
     ],
 };
 
@@ -56,7 +56,7 @@ mod api {
     /// let rule = #{ kind: "value", series: "queue", above: 10, clear: 5, "for": "2m", level: "warning", severity: "sev3" };
     /// let made_up = [#{ series: "queue{of=\"mail\"}", values: "0x4 20x10" }];
     /// let found = rules::evaluate(#{ Queue: rule }, #{ series: made_up, every: "30s", at: "7m" });
-    /// found.len() == 1 && found[0].is == "firing" && found[0].value == 20.0 && found[0].labels.of == "mail"
+    /// found.len() == 1 && found[0].stands == "firing" && found[0].value == 20.0 && found[0].labels.of == "mail"
     /// ```
     ///
     /// `rules` is a map by name, each as `[rules.NAME]` of a system file: `system::rules`, or some made of thresholds.
@@ -66,7 +66,7 @@ mod api {
     /// a list of `series` and `values` like `"1x10 0x20 ?x5 _x5"`), and for these `every` (the time between two samples, 30 s when
     /// absent) and `at` (the moment, from the first sample; the end when absent).
     ///
-    /// Returns a list, by rule and labels: `rule`, `labels`, `is` (`quiet`, `pending`, `firing` or `no-data`), `known` (whether the newest
+    /// Returns a list, by rule and labels: `rule`, `labels`, `stands` (`quiet`, `pending`, `firing` or `no-data`), `known` (whether the newest
     /// answer was one; a rule with too little traffic is `idle`), `idle`, `value` (the last number, else `()`), `holds` (since when it is
     /// beyond the limit), `since` (since when it fires), `service` (that it is about, as far as the system tells) and `summary`. A rule
     /// without any series is in it once, without labels, and not `known`. Hold times count back over the stored samples, so that a
@@ -150,13 +150,13 @@ mod tests {
     #[test]
     fn rules_read_the_series_they_are_about_and_no_others() {
         let bench = Bench::new(json!({ "samples": ["read:up"] }));
-        bench.eval(&format!(r#"rules::evaluate({RULE}, #{{ also: [#{{ series: "up{{job=\"a\"}}", value: 0 }}] }})"#)).unwrap();
+        drop(bench.eval(&format!(r#"rules::evaluate({RULE}, #{{ also: [#{{ series: "up{{job=\"a\"}}", value: 0 }}] }})"#)).unwrap());
         let [Question::Watch(WatchQuestion::Rules(asked))] = &bench.recorder.questions()[..] else { panic!("not asked") };
         assert_eq!((asked.rules["Down"].series.as_str(), asked.also[0].1), ("up{job=\"a\"}", Some(0.0)));
         let denied = Bench::new(json!({ "samples": ["read:down"] }));
         assert_eq!(denied.error(&format!("rules::evaluate({RULE})")).kind, Kind::Denied);
         let made_up = format!(r#"rules::evaluate({RULE}, #{{ series: [#{{ series: "up", values: "1" }}] }})"#);
-        denied.eval(&made_up).unwrap();
+        drop(denied.eval(&made_up).unwrap());
     }
 
     #[test]

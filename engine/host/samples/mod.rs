@@ -424,11 +424,11 @@ mod tests {
     #[test]
     fn what_is_no_number_is_kept_as_unknown_and_never_as_0() {
         let bench = bench();
-        bench
+        drop(bench
             .eval(
                 r#"samples::append([#{ series: "orders", value: 3 }, #{ series: "orders_a", value: 0.0 / 0.0 }, #{ series: "orders_b" }])"#,
             )
-            .unwrap();
+            .unwrap());
         let WatchQuestion::Append { samples } = asked(&bench) else { panic!("not kept") };
         let values: Vec<Option<f64>> = samples.iter().map(|(_, value, _)| *value).collect();
         assert_eq!(values, [Some(3.0), None, None]);
@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn only_granted_series_are_read_and_written() {
         let bench = bench();
-        bench.eval(r#"samples::last("up{job=\"a\"}"); samples::stats("orders", #{ window: "1h" })"#).unwrap();
+        drop(bench.eval(r#"samples::last("up{job=\"a\"}"); samples::stats("orders", #{ window: "1h" })"#).unwrap());
         for script in [
             r#"samples::last("down")"#,
             r#"samples::append([#{ series: "orders", value: 1 }, #{ series: "up", value: 1 }])"#,
@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn a_limit_is_a_number_with_a_point_or_without() {
         let bench = bench();
-        bench.eval(r#"samples::trend("up", #{ limit: 90, window: "2h" })"#).unwrap();
+        drop(bench.eval(r#"samples::trend("up", #{ limit: 90, window: "2h" })"#).unwrap());
         let WatchQuestion::Trend { limit, window, horizon, .. } = asked(&bench) else { panic!("not asked") };
         assert_eq!((limit, window, horizon), (Some(90.0), Span::secs(7200), Span::secs(86400)));
         assert_eq!(bench.error(r#"samples::availability("up", #{ target: 999 })"#).kind, Kind::Invalid);
