@@ -60,10 +60,11 @@ fn allow(module: &str) -> String {
         format!("{section}: [{}], ", entries.join(", "))
     };
     [
-        "#{ sys: [\"*\"], sql: [\"*:write\"], redis: [\"*:write\"], exec: [\"/\"], secrets: [\"*\"], notify: [\"*\"], store: [\"write:*\"], runs: [\"*\"], ",
+        "#{ sys: [\"*\"], sql: [\"*:write\"], redis: [\"*:write\"], exec: [\"/\"], secrets: [\"*\"], notify: [\"*\"], store: [\"write:*\"], runs: [\"*\"], samples: [\"write:*\"], ",
         files,
         &verbs("docker", &["list", "inspect", "logs", "stats", "exec", "restart", "start", "stop", "images", "disk"], "*"),
         &verbs("systemd", &["status", "logs", "restart", "start", "stop"], "*"),
+        &verbs("incidents", &["open", "note", "ack", "resolve", "escalate"], "*"),
         &verbs("net", &["connect", "ping", "resolve", "listeners"], "* @loopback"),
         "http: [\"GET * @loopback\", \"POST * @loopback\", \"PUT * @loopback\", \"PATCH * @loopback\", \"DELETE * @loopback\", \"OPTIONS * @loopback\"] }",
     ]

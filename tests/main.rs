@@ -21,6 +21,7 @@ mod plan;
 mod policy;
 mod rebinding;
 mod resume;
+mod runbooks;
 mod scaling;
 mod secrets;
 mod security;

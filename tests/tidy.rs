@@ -12,9 +12,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["words", "error", "model"]),
     ("host", &["words", "error", "model"]),
     ("script", &["words", "error", "model", "host"]),
-    ("run", &["words", "error", "model", "store", "host", "script"]),
-    ("schedule", &["words", "error", "model", "store"]),
     ("monitor", &["words", "error", "model", "store", "host"]),
+    ("run", &["words", "error", "model", "store", "host", "script", "monitor"]),
+    ("schedule", &["words", "error", "model", "store"]),
     ("daemon", &["words", "error", "model", "store", "host", "script", "run", "schedule", "monitor"]),
     ("cli", &["words", "error", "model", "config", "store", "host", "script", "run", "schedule", "monitor", "daemon"]),
 ];

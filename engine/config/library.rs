@@ -7,9 +7,12 @@ use crate::error::{Error, Kind, Result};
 
 /// The runbooks of the binary, by name. A file of the same name in the project comes before them.
 pub const RUNBOOKS: &[(&str, &str)] = &[
+    ("check-alerts", include_str!("../../runbooks/check-alerts.rhai")),
     ("check-health", include_str!("../../runbooks/check-health.rhai")),
     ("check-logs", include_str!("../../runbooks/check-logs.rhai")),
+    ("check-metrics", include_str!("../../runbooks/check-metrics.rhai")),
     ("checklist-run", include_str!("../../runbooks/checklist-run.rhai")),
+    ("incident-handle", include_str!("../../runbooks/incident-handle.rhai")),
     ("notify", include_str!("../../runbooks/notify.rhai")),
     ("recover-cpu", include_str!("../../runbooks/recover-cpu.rhai")),
     ("recover-db-connection", include_str!("../../runbooks/recover-db-connection.rhai")),
@@ -18,6 +21,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("recover-service", include_str!("../../runbooks/recover-service.rhai")),
     ("scale-auto", include_str!("../../runbooks/scale-auto.rhai")),
     ("security-monitor", include_str!("../../runbooks/security-monitor.rhai")),
+    ("trend-predict", include_str!("../../runbooks/trend-predict.rhai")),
 ];
 
 /// A runbook's text and where it stands.

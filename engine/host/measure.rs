@@ -36,6 +36,18 @@ pub async fn caches(ctx: &Ctx) -> Measured {
     futures_util::future::join_all(ctx.system().caches.keys().map(|name| super::redis::measure(ctx, name))).await.concat()
 }
 
+/// The per cent of a time that the processors were busy, from two looks at the machine; unknown when nothing
+/// was counted in between.
+pub(super) fn busy(before: &Measured, after: &Measured) -> Reading {
+    let seconds = |found: &Measured, mode: &str| {
+        let is_meant = |series: &Series| series.name == "node_cpu_seconds_total" && series.labels.get("mode").is_some_and(|it| it == mode);
+        found.iter().find(|(series, _)| is_meant(series)).and_then(|(_, value)| value.number())
+    };
+    let passed = |mode: &str| Some(seconds(after, mode)? - seconds(before, mode)?);
+    let share = |busy: f64, idle: f64| (busy + idle > 0.0).then(|| (busy / (busy + idle) * 100.0).clamp(0.0, 100.0));
+    passed("busy").zip(passed("idle")).and_then(|(busy, idle)| share(busy, idle)).into()
+}
+
 /// One value of something that is named.
 pub(super) fn one(series: &str, label: &str, name: &str, value: impl Into<Reading>) -> (Series, Reading) {
     (Series::new(series).with(label, name), value.into())

@@ -25,11 +25,13 @@ pub(crate) mod session;
 mod stop;
 pub(crate) mod trust;
 pub mod value;
+pub(crate) mod watched;
 
 mod docker;
 mod exec;
 mod fs;
 mod http;
+mod incident;
 #[cfg(test)]
 mod leash;
 mod logs;
@@ -37,7 +39,9 @@ mod net;
 pub mod notify;
 mod redis;
 mod report;
+mod rules;
 mod runs;
+mod samples;
 pub(crate) mod secret;
 mod services;
 mod sql;
@@ -63,6 +67,7 @@ pub use plan::Expected;
 pub use recorder::{Answer, Gate, PersonQuestion, Question, Recorder, Refusing, RunOrder};
 pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
+pub use watched::{Firing, MadeUp, Opening, OpeningSource, RulesQuestion, WatchQuestion};
 
 /// The host modules of this library; nothing else names them all.
 pub const MODULES: &[HostModule] = &[
@@ -70,12 +75,15 @@ pub const MODULES: &[HostModule] = &[
     exec::MODULE,
     fs::MODULE,
     http::MODULE,
+    incident::MODULE,
     logs::MODULE,
     net::MODULE,
     notify::MODULE,
     redis::MODULE,
     report::MODULE,
+    rules::MODULE,
     runs::MODULE,
+    samples::MODULE,
     secret::MODULE,
     services::MODULE,
     sql::MODULE,

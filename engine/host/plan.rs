@@ -113,9 +113,11 @@ fn reaches(effect: &str, read: &str) -> bool {
         "fs" => matches!(read, "fs" | "logs" | "tls"),
         "store" => read == "store",
         "notify" => read == "notify",
+        "samples" => matches!(read, "samples" | "rules"),
+        "incident" => read == "incident",
         "sql" => matches!(read, "sql" | "http"),
         "redis" => matches!(read, "redis" | "http"),
-        _ => read != "store",
+        _ => !matches!(read, "store" | "incident" | "rules"),
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::host::watched::WatchQuestion;
 use crate::model::{Effect, EventKind, Intent, Outcome, Span};
 
 /// Where a run is written down. Implemented by [`crate::run`]; the strict fake is for tests.
@@ -124,6 +125,8 @@ pub enum Question {
     /// Run another runbook. Answered when that run is over, with what became of it, whatever that is; while
     /// planning with its plan.
     Run(RunOrder),
+    /// About what is watched: samples, rules, incidents.
+    Watch(WatchQuestion),
     /// Keep a file with the run: the worker wrote it at this path in the run's directory.
     Keep {
         /// The name of the artefact.

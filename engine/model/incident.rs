@@ -110,6 +110,8 @@ pub enum Source {
     Silence(String),
     /// A run that failed, by its runbook.
     Run(String),
+    /// Something that a runbook found, by its name.
+    Runbook(String),
     /// An alarm of another program, by the name it has there.
     Webhook(String),
     /// A person.
@@ -120,7 +122,9 @@ impl Source {
     /// The name of the rule, runbook, alarm or person.
     pub fn name(&self) -> &str {
         match self {
-            Self::Rule(name) | Self::Silence(name) | Self::Run(name) | Self::Webhook(name) | Self::Person(name) => name,
+            Self::Rule(name) | Self::Silence(name) | Self::Run(name) | Self::Runbook(name) | Self::Webhook(name) | Self::Person(name) => {
+                name
+            }
         }
     }
 
@@ -130,6 +134,7 @@ impl Source {
             Self::Rule(_) => "rule",
             Self::Silence(_) => "silence",
             Self::Run(_) => "run",
+            Self::Runbook(_) => "runbook",
             Self::Webhook(_) => "webhook",
             Self::Person(_) => "person",
         }

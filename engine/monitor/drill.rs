@@ -137,6 +137,22 @@ impl Drill {
         Ok(Outcome { rule: expected.rule.clone(), at: expected.at, expected: expected.is, found, value: alarm.value, passed })
     }
 
+    /// What one rule says at a moment, at the last sample when there is none, and its alarms then.
+    ///
+    /// # Errors
+    ///
+    /// `invalid` for values or selectors that can not be read.
+    pub(super) fn try_one(&self, rule: &Rule, moment: Option<Span>) -> Result<(BTreeMap<Labels, Answer>, Alarms)> {
+        if self.every.0.is_zero() {
+            return Err(Error::new(Kind::Invalid, "`every` is 0, expected some time"));
+        }
+        let tracks: Vec<Track> = self.series.iter().map(|values| self.track(values)).collect::<Result<_>>()?;
+        let last = tracks.iter().filter_map(|track| track.samples.last()).map(|sample| sample.at).max().unwrap_or_else(start);
+        let end = moment.map_or(Ok(last), after)?;
+        let moment = Span(end.duration_since(start()).unsigned_abs());
+        Ok((look(rule, &Sources::of(rule)?, &tracks, end), self.at(rule, &tracks, moment)?))
+    }
+
     /// The alarms of a rule after it was looked at from the first sample to a moment.
     fn at(&self, rule: &Rule, tracks: &[Track], moment: Span) -> Result<Alarms> {
         let sources = Sources::of(rule)?;

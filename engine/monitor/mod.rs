@@ -5,6 +5,7 @@
 //! the end of this list.
 
 pub mod alarm;
+pub mod desk;
 pub mod drill;
 pub mod duty;
 pub mod incident;

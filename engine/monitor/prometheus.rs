@@ -100,8 +100,13 @@ fn value(rule: &Rule) -> Result<String> {
     Ok(rule.scale.map_or_else(|| value.clone(), |scale| format!("{value} * {scale}")))
 }
 
-/// Nothing there. A ratio is silent when its total is: without an error it only has nothing to report.
-fn absence(rule: &Rule) -> Result<String> {
+/// An expression of Prometheus that there is nothing. A ratio is silent when its total is: without an error it
+/// only has nothing to report.
+///
+/// # Errors
+///
+/// `invalid` for a series that is no selector.
+pub fn absence(rule: &Rule) -> Result<String> {
     let what = match (rule.kind, &rule.total) {
         (RuleKind::Ratio, Some(total)) => total,
         _ => &rule.series,

@@ -120,7 +120,7 @@ fn share(part: f64, rest: f64) -> f64 {
 
 /// Adds `up` for each service, under the jobs that rules know it by: what a rule of Prometheus names so, and
 /// the name of the system and the service.
-fn with_jobs(system: &System, mut measured: Measured) -> Measured {
+pub(super) fn with_jobs(system: &System, mut measured: Measured) -> Measured {
     let named = jobs(system);
     let mut ups = Measured::new();
     for (series, value) in measured.iter().filter(|(series, _)| series.name == "service_up") {

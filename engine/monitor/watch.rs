@@ -34,7 +34,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// How often it sees whether something is to be measured.
 const BEAT: Duration = Duration::from_secs(1);
 /// The label that tells the samples of systems apart: names of services and databases are theirs alone.
-const SYSTEM: &str = "system";
+pub(super) const SYSTEM: &str = "system";
 
 /// A repair that is to be made.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,6 +17,7 @@ mod recover;
 mod redact;
 mod sketch;
 mod supervisor;
+mod watched;
 pub mod worker;
 
 pub use dispatch::{Dispatch, Ordered, Within};

@@ -15,6 +15,7 @@ use crate::run::outbox;
 use crate::run::protocol::{Carried, FromWorker, Job, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::run::supervisor::{Request, Worker};
+use crate::run::watched;
 use crate::script::Script;
 use crate::store::{Filter, StateDir, Store, now};
 
@@ -73,7 +74,7 @@ impl Drafting<'_> {
                     send(&mut input, &ToWorker::Reply { id, reply: planned.map(Reply::Answer) })?;
                 }
                 FromWorker::Ask { id, question } => {
-                    let reply = answer(store, request, question).map(Reply::Answer);
+                    let reply = answer(store, state, request, &redactor, question).map(Reply::Answer);
                     send(&mut input, &ToWorker::Reply { id, reply })?;
                 }
                 FromWorker::Planned(planned) => told = Some(planned),
@@ -151,7 +152,7 @@ fn masked<T: serde::Serialize + serde::de::DeserializeOwned>(redactor: &Redactor
 }
 
 /// What a worker may ask while it plans: what is read, and nothing else.
-fn answer(store: &dyn Store, request: &Request, question: Question) -> Result<Answer> {
+fn answer(store: &dyn Store, state: &StateDir, request: &Request, redactor: &Redactor, question: Question) -> Result<Answer> {
     let name = &request.system.name;
     let scope = format!("{}@{name}", request.script.name);
     let permit = |section: &str, verb: &str, object: &str| request.permissions.check(&Access::word(section, verb, object)).map(drop);
@@ -178,6 +179,7 @@ fn answer(store: &dyn Store, request: &Request, question: Question) -> Result<An
             permit("notify", "send", "outbox")?;
             value(serde_json::to_value(outbox::standing(store)?))
         }
+        Question::Watch(question) if question.is_read() => watched::answer(store, state, request, redactor, 0, question),
         _ => Err(Error::new(Kind::Bug, "a planning worker wanted to do something")),
     }
 }

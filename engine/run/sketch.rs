@@ -64,6 +64,7 @@ impl Recorder for Sketch {
             Question::Get { .. } | Question::Keys { .. } | Question::History { .. } | Question::Outbox | Question::SocketOwners => {
                 self.line.ask(question)
             }
+            Question::Watch(about) if about.is_read() => self.line.ask(Question::Watch(about)),
             Question::Run(order) => {
                 let key = order.key.clone();
                 let answer = self.line.ask(Question::Run(order))?;

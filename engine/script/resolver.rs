@@ -15,6 +15,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("stdlib/checklist", include_str!("../../stdlib/checklist.rhai")),
     ("stdlib/health", include_str!("../../stdlib/health.rhai")),
     ("stdlib/logbook", include_str!("../../stdlib/logbook.rhai")),
+    ("stdlib/metrics", include_str!("../../stdlib/metrics.rhai")),
     ("stdlib/postgres", include_str!("../../stdlib/postgres.rhai")),
     ("stdlib/recovery", include_str!("../../stdlib/recovery.rhai")),
     ("stdlib/scaling", include_str!("../../stdlib/scaling.rhai")),

@@ -95,6 +95,15 @@ fn calls(http: u16) -> BTreeMap<&'static str, String> {
         ("service::scale", r#"service::scale("web", 2)"#.to_owned()),
         ("sql::execute", r#"sql::execute("main", "DELETE FROM t")"#.to_owned()),
         ("sql::transaction", r#"sql::transaction("main", ["DELETE FROM t"])"#.to_owned()),
+        ("incident::open", r#"incident::open(#{ title: "t", severity: "sev3" })"#.to_owned()),
+        ("incident::recovered", "incident::recovered(1)".to_owned()),
+        ("incident::note", r#"incident::note(1, "note", "t")"#.to_owned()),
+        ("incident::learn", r#"incident::learn(1, #{ cause: "t" })"#.to_owned()),
+        ("incident::ack", r#"incident::ack(1, "t")"#.to_owned()),
+        ("incident::resolve", r#"incident::resolve(1, "t")"#.to_owned()),
+        ("incident::escalate", r#"incident::escalate(1, "t")"#.to_owned()),
+        ("incident::pass", "incident::pass()".to_owned()),
+        ("samples::append", r#"samples::append([#{ series: "a", value: 1 }])"#.to_owned()),
         ("store::put", r#"store::put("k", 1)"#.to_owned()),
         ("store::remove", r#"store::remove("k")"#.to_owned()),
         ("systemd::restart", r#"systemd::restart("no-such-unit-here")"#.to_owned()),
@@ -157,7 +166,8 @@ fn world() -> World {
             docker: [\"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\"], exec: [\"/bin/mkdir\", \"/usr/bin/mkdir\"],
             fs: #{{ read: [\"{at}\"], write: [\"{at}\"], remove: [\"{at}\"] }},
             http: [\"POST http://127.0.0.1:{http_port}/x\", \"PUT http://127.0.0.1:{http_port}/x\", \"PATCH http://127.0.0.1:{http_port}/x\", \"DELETE http://127.0.0.1:{http_port}/x\"],
-            notify: [\"*\", \"outbox\"], redis: [\"*:write\"], sql: [\"*:write\"], store: [\"write:*\"],
+            notify: [\"*\", \"outbox\"], redis: [\"*:write\"], sql: [\"*:write\"], store: [\"write:*\"], samples: [\"write:*\"],
+            incidents: [\"open\", \"note\", \"ack\", \"resolve\", \"escalate\"],
             systemd: [\"restart:*\", \"start:*\", \"stop:*\"] }} }});\nconst AT = \"{at}\";\n"
     );
     // What may not exist on this machine comes last: its error leaves no more to say.

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::host::dial::Peer;
 use crate::host::permission::Grant;
 use crate::host::{Access, Answer, Call, Function, HostModule, Question, RhaiResultOf};
+pub(super) use ping::PORT as PING_PORT;
 pub(crate) use sockets::owners as socket_owners;
 
 /// The module `net`.
@@ -101,7 +102,8 @@ mod api {
     /// echo, else `tcp`: the time until a connection to `port` is accepted or refused.
     ///
     /// Options: `count` (3 when absent, at most 100), `interval` (200 ms), `timeout` (1 s, of each), `port` (443).
-    /// Throws `denied`, `invalid`, and `connect` or `timeout` when the name does not resolve.
+    /// Behind the wall of a run another `port` needs `net: ["connect:HOST:PORT"]` too. Throws `denied`, `invalid`, and `connect`
+    /// or `timeout` when the name does not resolve.
     #[rhai_fn(name = "ping", return_raw, volatile)]
     pub fn ping_with(native: NativeCallContext, host: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "net::ping")?;

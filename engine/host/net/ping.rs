@@ -45,7 +45,8 @@ const COUNT: u16 = 3;
 const MOST: u16 = 100;
 const INTERVAL: Span = Span::millis(200);
 const PATIENCE: Span = Span::secs(1);
-const PORT: u16 = 443;
+/// The port that is knocked at where the kernel sends no echo for this user.
+pub(in crate::host) const PORT: u16 = 443;
 
 /// Pings one address.
 pub(super) async fn ping(address: IpAddr, options: PingOptions) -> Result<Ping> {
@@ -61,6 +62,8 @@ pub(super) async fn ping(address: IpAddr, options: PingOptions) -> Result<Ping> 
         let started = Instant::now();
         match timeout(patience, probe.once(sequence)).await {
             Ok(Ok(())) => times.push(started.elapsed()),
+            // That is the wall around the run, and says nothing of the way.
+            Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => return Err(walled(&probe, &error)),
             Ok(Err(error)) => problem = Some(error.to_string()),
             Err(_) => problem = Some(format!("no answer within {}", Span(patience))),
         }
@@ -69,6 +72,16 @@ pub(super) async fn ping(address: IpAddr, options: PingOptions) -> Result<Ping> 
         }
     }
     Ok(report(&probe, address, count, &times, problem))
+}
+
+fn walled(probe: &Probe, error: &std::io::Error) -> Error {
+    let error = Error::because(Kind::Denied, "this machine lets no ping out", error);
+    match probe {
+        Probe::Tcp(address) if address.port() != PORT => {
+            error.hint(format!("ask for the port in the header: allow: #{{ net: [\"connect:HOST:{}\"] }}", address.port()))
+        }
+        _ => error,
+    }
 }
 
 fn report(probe: &Probe, address: IpAddr, sent: u16, times: &[Duration], problem: Option<String>) -> Ping {

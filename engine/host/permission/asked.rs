@@ -88,7 +88,7 @@ fn may_match(name: &str, asked: &str, object: &str) -> bool {
         return true;
     }
     match (section(name).map(|section| section.object), name) {
-        (Ok(ObjectKind::Word), "sys" | "sql" | "redis" | "store" | "secrets") => pattern::word(asked, object),
+        (Ok(ObjectKind::Word), "sys" | "sql" | "redis" | "store" | "secrets" | "samples" | "incidents") => pattern::word(asked, object),
         // For which system is known when it runs.
         (Ok(ObjectKind::Word), "runs") => pattern::word(asked.split('@').next().unwrap_or(asked), object),
         (Ok(ObjectKind::Url), _) => Url::parse(object).map_or(true, |url| pattern::url(asked, &url)),
@@ -108,6 +108,7 @@ pub fn entry_of(section: &str, verb: &str, object: &str) -> String {
         ("fs", verb) => format!("fs: #{{ {verb}: [\"{object}\"] }}"),
         ("sql" | "redis", verb) => format!("{section}: [\"{object}:{verb}\"]"),
         ("exec", "host") => format!("exec: [\"host:{object}\"]"),
+        ("incidents", verb) => format!("incidents: [\"{verb}\"]"),
         ("exec" | "secrets" | "notify" | "sys", _) | ("runs", "start") => format!("{section}: [\"{object}\"]"),
         (section, verb) => format!("{section}: [\"{verb}:{object}\"]"),
     }

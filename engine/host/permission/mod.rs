@@ -76,6 +76,8 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "secrets", verbs: &["use"], object: ObjectKind::Word },
     Section { name: "store", verbs: &["read", "write"], object: ObjectKind::Word },
     Section { name: "notify", verbs: &["send"], object: ObjectKind::Word },
+    Section { name: "samples", verbs: &["read", "write"], object: ObjectKind::Word },
+    Section { name: "incidents", verbs: &["read", "open", "note", "ack", "resolve", "escalate"], object: ObjectKind::Word },
     Section { name: "runs", verbs: &["start", "elsewhere", "read"], object: ObjectKind::Word },
 ];
 
@@ -99,7 +101,9 @@ impl Section {
         have == want
             || match self.name {
                 "http" => have == "GET" && want == "HEAD",
-                "sql" | "redis" | "store" => have == "write" && want == "read",
+                "sql" | "redis" | "store" | "samples" => have == "write" && want == "read",
+                // Who may add to the incidents may see them.
+                "incidents" => want == "read",
                 // Who may act on a container or unit may see its state.
                 "docker" => matches!(want, "inspect" | "list") && !matches!(have, "images" | "disk"),
                 "systemd" => want == "status",

@@ -7,6 +7,7 @@ use landlock::{AccessFs, BitFlags};
 use rustix::thread::CapabilitySet;
 use url::Url;
 
+use crate::host::net::PING_PORT;
 use crate::host::sandbox::files::{device, execute, read, remove, socket, write};
 use crate::host::{Permissions, RunInfo};
 use crate::model::System;
@@ -302,6 +303,10 @@ fn ports(permissions: &Permissions, system: &System) -> Ports {
             None => return Ports::Any,
         }
     }
+    if permissions.could("net", "ping") {
+        // Where the kernel sends no echo for this user, a connection that is refused tells as much.
+        ports.insert(PING_PORT);
+    }
     if !ports.is_empty() {
         ports.insert(NAMES);
     }
@@ -352,6 +357,7 @@ mod tests {
             these(&[53, 80, 443, 8080])
         );
         assert_eq!(connect(json!({ "net": ["connect:db:5432"] })), these(&[53, 5432]));
+        assert_eq!(connect(json!({ "net": ["ping:db"] })), these(&[53, 443]));
         assert_eq!(connect(json!({ "net": ["connect:db:*"] })), Ports::Any);
         assert_eq!(connect(json!({ "http": ["GET http://a.test:*"] })), Ports::Any);
     }

@@ -31,7 +31,10 @@ pub(in crate::host) fn machine() -> Measured {
         add("node_filesystem_size_bytes", &labels, value("total"));
         add("node_filesystem_avail_bytes", &labels, value("free"));
         add("system_disk_usage_percent", &[("mount_point", text("mount"))], value("used_percent"));
-        add("system_inodes_usage_percent", &[("mount_point", text("mount"))], value("inodes_used_percent"));
+        // A filesystem that makes inodes as it needs them has none to run out of.
+        if !disk["error"].is_null() || disk["inodes"].as_u64() != Some(0) {
+            add("system_inodes_usage_percent", &[("mount_point", text("mount"))], value("inodes_used_percent"));
+        }
     }
     found
 }
