@@ -25,6 +25,7 @@ use crate::model::{
     Compensation, Decision, Event, EventKind, Intent, Message as Notice, Origin, Outcome, Parcel, Parent, Plan, Run, RunId, RunState,
     StepState, System, Trigger, WhenLocked,
 };
+use crate::run::answers::Answers;
 use crate::run::daemon::ask_to_stop;
 use crate::run::dispatch::{Dispatch, Within};
 use crate::run::faults::{self, Faults};
@@ -73,6 +74,8 @@ pub struct Request {
     pub lock: Option<LockRequest>,
     /// What goes wrong on purpose.
     pub faults: Faults,
+    /// What answers in place of the world, when it is a test.
+    pub answers: Option<Arc<Answers>>,
     /// The runs above it, when it is a sub-run.
     pub within: Option<Within>,
     /// The secrets of the runs above, which it is not given and must not show either.
@@ -595,8 +598,10 @@ impl<'a> Supervisor<'a> {
     fn send_job(&mut self) -> Result<()> {
         let script = &self.request.script;
         let directory = self.state.work(self.run.run);
+        let clock = self.request.answers.as_ref().map(|answers| answers.now());
+        let started = clock.unwrap_or(self.run.started);
         let job = Job {
-            run: RunInfo { id: self.run.id, number: self.run.run, runbook: self.run.runbook.clone(), started: self.run.started, directory },
+            run: RunInfo { id: self.run.id, number: self.run.run, runbook: self.run.runbook.clone(), started, directory },
             name: script.name.clone(),
             path: script.path.clone(),
             text: script.text.clone(),
@@ -604,7 +609,8 @@ impl<'a> Supervisor<'a> {
             params: self.request.params.clone(),
             system: self.request.system.clone(),
             system_name: self.request.system.name.clone(),
-            mode: Mode::Apply,
+            mode: if clock.is_some() { Mode::Test } else { Mode::Apply },
+            clock,
             before: Vec::new(),
             plan: self.request.plan.as_ref().map(|plan| Carried {
                 steps: plan.steps.clone(),
@@ -658,6 +664,7 @@ impl<'a> Supervisor<'a> {
             };
             match message {
                 Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
+                Message::Worker(FromWorker::Ask { id, question }) if self.is_for_the_test(&question) => self.answer_by_test(id, question),
                 Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, &mut beside.flush),
                 Message::Worker(FromWorker::Ask { id, question: Question::Run(order) }) => {
                     self.order_run(id, order, scope, &mut beside.sub_runs)?;
@@ -800,6 +807,11 @@ impl<'a> Supervisor<'a> {
 
     fn end(&mut self, key: String, outcome: Outcome, duration_ms: u64, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
         self.go_on()?;
+        if self.request.faults.crashes_in(&key) {
+            self.commit()?;
+            self.kill();
+            faults::die();
+        }
         if let Some(missed) = self.journal.ended(&key, matches!(outcome, Outcome::Value(_))) {
             return Err(self.diverged(&missed, &format!("step `{key}` ended without it")));
         }
@@ -927,6 +939,16 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
+    fn is_for_the_test(&self, question: &Question) -> bool {
+        self.request.answers.as_ref().is_some_and(|answers| answers.are_for(question))
+    }
+
+    fn answer_by_test(&mut self, id: u64, question: Question) {
+        let Some(answers) = &self.request.answers else { return };
+        let reply = answers.answer(question).map(Reply::Answer);
+        self.tell_worker(&ToWorker::Reply { id, reply });
+    }
+
     fn answer(&mut self, question: Question) -> Result<Answer> {
         let scope = format!("{}@{}", self.run.runbook, self.run.system.as_deref().unwrap_or_default());
         // The worker has asked for permission already; it is asked here again, since it may be hostile.
@@ -973,6 +995,7 @@ impl<'a> Supervisor<'a> {
                 serde_json::to_value(socket_owners()).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
             }
             Question::Person(_) => Err(Error::new(Kind::Bug, "people answer later")),
+            Question::Call { .. } => Err(Error::new(Kind::Bug, "only a test answers calls")),
             Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
             Question::Run(_) => Err(Error::new(Kind::Bug, "a sub-run is answered when it is over")),
         }
