@@ -66,6 +66,11 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     if args.chaos {
         return chaos::run(&args, app);
     }
+    if !args.params.is_none() {
+        return Err(Error::new(Kind::Usage, "the parameters of a test stand in the cases")
+            .hint("`-p` is for `--chaos` without `--case`")
+            .into());
+    }
     let Some(tests) = read(&args, app)? else { return Ok(4) };
     let wanted = |case: &case::Case| args.filter.as_ref().is_none_or(|text| case.name.contains(text));
     let count = tests.iter().flat_map(|test| &test.file.cases.case).filter(|case| wanted(case)).count();
