@@ -7,6 +7,7 @@
 //! | `rhai,example` | checked only: it needs what is not here |
 //! | `rhai,wrong` | the check must find something; codes in its comments must be among it |
 //! | `toml` | loaded as a system file, or as settings when it begins with `# runbook.toml` |
+//! | `toml,cases` | read as the tests of a runbook |
 //! | `toml,trial` | read as a trial of rules |
 //! | `sh` | each line after `$ ` is typed on a terminal, in order, in one directory per page; what it prints must be what is shown |
 //! | `sh,sample` | the same, but what it prints depends on the machine |
@@ -28,7 +29,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
-use runbook::config::{Environment, Flags, Project, Systems};
+use runbook::config::{CaseFile, Environment, Flags, Project, Systems};
 use runbook::model::Diagnostic;
 use runbook::monitor::drill::Drill;
 use runbook::script::{check_text, stdlib};
@@ -90,6 +91,7 @@ fn walk(page: &Page) -> Vec<String> {
         let result = match (block.language.as_str(), block.kind.as_str()) {
             ("rhai", kind) => script(block, kind, &shell),
             ("toml", "") => settings(block, &shell),
+            ("toml", "cases") => CaseFile::read(&page.name(), &block.text).map(drop).map_err(|problems| format!("{problems:?}")),
             ("toml", "trial") => Drill::parse(&block.text).map(drop).map_err(|error| error.to_string()),
             ("sh", "") => commands(block, true, &shell),
             ("sh", "sample") => commands(block, false, &shell),

@@ -47,6 +47,7 @@ mod show;
 mod state;
 mod status;
 mod terminal;
+mod test;
 mod who;
 
 use std::path::PathBuf;
@@ -144,6 +145,8 @@ enum Command {
     /// Check runbooks without running them
     #[command(visible_alias = "lint")]
     Check(check::Args),
+    /// Run the tests of runbooks, which touch nothing
+    Test(test::Args),
     /// What a code in an error means, and how to mend it; or what a runbook may touch
     Explain(explain::Args),
     /// When runbooks run by themselves, why one did not, and what to leave out
@@ -192,6 +195,7 @@ impl Command {
             Self::State(args) => args.acts(),
             Self::Incident(args) => args.acts(),
             Self::Schedule(args) => args.acts(),
+            Self::Test(args) => args.acts(),
             Self::Approvals(_)
             | Self::List(_)
             | Self::Show(_)
@@ -289,6 +293,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, &app),
         Command::Status(args) => status::run(args, &app),
         Command::Check(args) => check::run(args, &app),
+        Command::Test(args) => test::run(args, &app),
         Command::Explain(args) => explain::run(args, &app),
         Command::Schedule(args) => schedule::run(args, &app),
         Command::Init(args) => init::run(args, &app),

@@ -47,7 +47,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let path = library.directory().join(format!("{name}.rhai"));
     write_new(&path, text)?;
     app.terminal.say(&format!("made {}", path.display()));
-    app.terminal.answer(&format!("{}\n  runbook show {name}\n  runbook run {name}", styled(STRONG, "next:")));
+    app.terminal.answer(&format!("{}\n  runbook show {name}\n  runbook run {name}\n  runbook test {name}", styled(STRONG, "next:")));
     Ok(0)
 }
 

@@ -24,6 +24,13 @@ pub(super) struct ParamArgs {
     pub(super) flags: Vec<String>,
 }
 
+impl ParamArgs {
+    /// Whether none was given.
+    pub(super) fn is_none(&self) -> bool {
+        self.p.is_empty() && self.params.is_none() && self.flags.is_empty()
+    }
+}
+
 /// The longest value read from a file.
 const LONGEST: u64 = 1 << 20;
 

@@ -25,12 +25,14 @@ use crate::host::sandbox::{Enforcement, demand};
 use crate::host::secrets::names_in;
 use crate::host::{Permissions, Secrets, Stop, StopReason};
 use crate::model::{
-    Diagnostic, Event, EventKind, Level, Module, Origin, ParamType, Plan, Run, RunState, Span, System, Trigger, WhenLocked, lock_name,
+    Channel, Diagnostic, Event, EventKind, Level, Module, Origin, ParamType, Plan, Run, RunState, Span, System, Trigger, WhenLocked,
+    lock_name,
 };
 use crate::run::daemon;
 use crate::run::journal::Journal;
+use crate::run::outbox::Addresses;
 use crate::run::process::hide;
-use crate::run::{Faults, Limits, LockRequest, Request, Source, Supervisor, Worker};
+use crate::run::{Answers, Faults, Limits, LockRequest, Request, Source, Supervisor, Worker};
 use crate::script::{Given, Script, check, check_params};
 use crate::store::{Filter, Sqlite, StateDir, Store, find_plan};
 use crate::words;
@@ -78,7 +80,8 @@ pub(super) struct FaultArgs {
     /// Let this step fail instead of running it, to try what comes then
     #[arg(long, value_name = "STEP")]
     fail_at: Option<String>,
-    /// Kill the run right after this event is recorded, as in `effect:STEP`, to try `resume`
+    /// Kill the run right after this event is recorded, as in `effect:STEP`, or after `work:STEP`, of which no result
+    /// is recorded, to try `resume`
     #[arg(long, value_name = "EVENT")]
     crash_after: Option<String>,
     /// Run each step twice that may run again, and demand the same
@@ -260,14 +263,43 @@ impl Asked {
         self.request(app, state, store, Right::Plan)
     }
 
-    fn request(self, app: &App, state: &StateDir, store: &dyn Store, right: Right) -> Result<Request, Problems> {
+    /// Everything a run is made of that touches nothing: a test answers in place of the world, and its secrets are
+    /// none. What the header asks for holds, whatever the policy of this place.
+    pub(super) fn for_test(mut self, app: &App, state: &StateDir, answers: Arc<Answers>) -> Result<Request, Problems> {
+        let permissions = Permissions::read(&self.script.header.allow, &self.system)?;
+        let mut values = std::mem::take(&mut self.secret_params);
+        let system = self.system.json().to_string();
+        for name in permissions.secret_names().filter(|name| !name.contains('*')).chain(names_in(&system)) {
+            values.entry(name.to_owned()).or_insert_with(|| format!("not-the-secret-{name}"));
+        }
+        let nobody = |_: &Channel| Err(Error::new(Kind::Bug, "a test delivers no message"));
+        let addresses = Addresses::new(app.project()?.root.display().to_string(), nobody);
+        let request = self.of(permissions, Secrets::new(values), addresses, app, state)?;
+        Ok(Request { answers: Some(answers), lock: None, ..request })
+    }
+
+    fn request(mut self, app: &App, state: &StateDir, store: &dyn Store, right: Right) -> Result<Request, Problems> {
         let settings = &app.project()?.settings;
         clearance::permit(&settings.policy, store, &self.origin, right, &self.script.name, &self.system.name)?;
         let permissions = app.permissions(&self.script, &self.system, self.origin.is_attended())?;
-        let sandbox = enforcement(settings.sandbox);
-        if sandbox == Enforcement::Strict {
+        if enforcement(settings.sandbox) == Enforcement::Strict {
             demand(&permissions)?;
         }
+        let given = std::mem::take(&mut self.secret_params);
+        let secrets = secrets(app, state, &self.system, &permissions, given)?;
+        let addresses = super::outbox::addresses(app, state)?;
+        self.of(permissions, secrets, addresses, app, state)
+    }
+
+    fn of(
+        self,
+        permissions: Permissions,
+        secrets: Secrets,
+        addresses: Addresses,
+        app: &App,
+        state: &StateDir,
+    ) -> Result<Request, Problems> {
+        let settings = &app.project()?.settings;
         let limits = Limits {
             time: self.timeout.or(self.script.header.timeout).or(Some(settings.limits.timeout)),
             memory: self.script.header.memory.unwrap_or(settings.limits.memory),
@@ -275,12 +307,12 @@ impl Asked {
             files: u64::from(settings.limits.files),
             processes: settings.limits.processes,
             program_memory: settings.limits.program_memory,
-            sandbox,
+            sandbox: enforcement(settings.sandbox),
             ..Limits::default()
         };
         Ok(Request {
             lock: lock(&self.script, &self.system, &self.shown, self.when_locked)?,
-            secrets: secrets(app, state, &self.system, &permissions, self.secret_params)?,
+            secrets,
             script: self.script,
             params: self.params,
             shown: self.shown,
@@ -290,11 +322,12 @@ impl Asked {
             trigger: self.origin.trigger,
             by: app.who(),
             protected: protected(app, state)?,
-            addresses: super::outbox::addresses(app, state)?,
+            addresses,
             system: self.system,
             plan: self.plan,
             origin: self.origin,
             faults: self.faults,
+            answers: None,
             within: None,
             masks: Secrets::default(),
         })

@@ -59,6 +59,13 @@ impl Terminal {
         let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
     }
 
+    /// Prints a part of the answer that may be empty.
+    pub(super) fn answer_if_any(self, text: &str) {
+        if !text.is_empty() {
+            self.answer(text);
+        }
+    }
+
     /// Prints raw bytes of an answer.
     #[expect(clippy::unused_self, reason = "printing goes through the terminal, so that it has one home")]
     pub(super) fn raw(self, bytes: &[u8]) {

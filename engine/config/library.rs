@@ -24,6 +24,16 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("trend-predict", include_str!("../../runbooks/trend-predict.rhai")),
 ];
 
+/// The tests of the runbooks of the binary, by the name of the runbook.
+pub const CASES: &[(&str, &str)] = &[
+    ("check-health", include_str!("../../runbooks/check-health.test.toml")),
+    ("check-logs", include_str!("../../runbooks/check-logs.test.toml")),
+    ("notify", include_str!("../../runbooks/notify.test.toml")),
+];
+
+/// How the file of the tests of a runbook ends.
+const CASE_FILE: &str = ".test.toml";
+
 /// A runbook's text and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -95,6 +105,30 @@ impl Library {
         let name = Path::new(name).strip_prefix(&self.directory).unwrap_or(Path::new(name)).display().to_string();
         let name = if name.starts_with('/') { name.rsplit('/').next().unwrap_or(&name).to_owned() } else { name };
         Ok(Found { name, path: shown.display().to_string(), file: Some(file.to_owned()), text })
+    }
+
+    /// The tests of a runbook, which stand beside it; nothing when there are none.
+    ///
+    /// # Errors
+    ///
+    /// `usage`, when there is no such runbook; `config`, when the file can not be read.
+    pub fn cases(&self, name: &str) -> Result<Option<Found>> {
+        let found = self.find(name)?;
+        let Some(runbook) = &found.file else {
+            let built_in = |(name, text): &(&str, &str)| Found {
+                name: (*name).to_owned(),
+                path: format!("built-in/{name}{CASE_FILE}"),
+                file: None,
+                text: (*text).to_owned(),
+            };
+            return Ok(CASES.iter().find(|(known, _)| *known == found.name).map(built_in));
+        };
+        let file = runbook.with_extension(CASE_FILE.trim_start_matches('.'));
+        if !file.is_file() {
+            return Ok(None);
+        }
+        let path = Path::new(&found.path).with_extension(CASE_FILE.trim_start_matches('.'));
+        Ok(Some(Found { name: found.name, path: path.display().to_string(), text: project::file(&file)?, file: Some(file) }))
     }
 
     /// The text of a module beside the runbooks, by its import path.

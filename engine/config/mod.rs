@@ -3,6 +3,7 @@
 //! Knows files and the environment; knows nothing of scripts, stores and networks. Everything it
 //! complains about is collected, so that one reading shows all that is wrong with a file.
 
+mod cases;
 mod environment;
 mod guard;
 mod key;
@@ -19,6 +20,7 @@ mod systems;
 mod typed;
 mod validate;
 
+pub use cases::CaseFile;
 pub use environment::Environment;
 pub use key::KeyPlace;
 pub use keys::{KEYS, Key, KeyKind};

@@ -119,7 +119,19 @@ impl<'e> Systems<'e> {
     /// All that is wrong, each with its place.
     pub fn load(&self, name: &str) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
-        let (mut root, files) = match self.merged(name, &mut Vec::new(), &mut problems) {
+        let merged = self.merged(name, &mut Vec::new(), &mut problems);
+        self.read(name, merged, problems)
+    }
+
+    /// Reads a system that stands in another file, with all it extends.
+    pub(super) fn load_tree(&self, name: &str, tree: Node) -> Result<Loaded, Problems> {
+        let mut problems = Problems::default();
+        let merged = self.extended(tree, &mut vec![name.to_owned()], &mut problems);
+        self.read(name, merged, problems)
+    }
+
+    fn read(&self, name: &str, merged: Result<(Node, Vec<String>)>, mut problems: Problems) -> Result<Loaded, Problems> {
+        let (mut root, files) = match merged {
             Ok(merged) => merged,
             Err(error) => {
                 problems.errors.push(error);
@@ -142,10 +154,15 @@ impl<'e> Systems<'e> {
         if again > 0 && !shadowed {
             return Err(Error::new(Kind::Config, format!("systems extend each other in a circle: {}", way.join(" → "))));
         }
-        let mut tree = match self.file(name).filter(|_| !shadowed) {
+        let tree = match self.file(name).filter(|_| !shadowed) {
             Some(path) => problems.parse(&path.display().to_string(), &project::file(&path)?),
             None => self.builtin(name, problems)?,
         };
+        self.extended(tree, way, problems)
+    }
+
+    /// A tree laid over those it extends, and their files.
+    fn extended(&self, mut tree: Node, way: &mut Vec<String>, problems: &mut Problems) -> Result<(Node, Vec<String>)> {
         let file = tree.place.file.clone();
         let Some(place) = tree.at(&["extends"]).map(|node| node.place.clone()) else {
             reject_removal(&mut tree, &mut problems.errors);

@@ -1,7 +1,7 @@
 //! One call of a host function: permission, options, waiting, effects and errors, the same for all.
 
 use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rhai::{Dynamic, EvalAltResult, Map, NativeCallContext, Position};
 use serde::Serialize;
@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Ctx, Gate, Mode, SecretText, frames, plan, read_options, value};
+use crate::host::stand_in::Unanswered;
+use crate::host::{Access, Ctx, Gate, Mode, OptionError, SecretText, frames, plan, read_options, value};
 use crate::model::{Effect, EventKind, Intent, Outcome};
 use crate::words;
 
@@ -20,7 +21,7 @@ pub type RhaiResultOf<T> = std::result::Result<T, Box<EvalAltResult>>;
 pub struct Call<'a> {
     native: &'a NativeCallContext<'a>,
     ctx: Ctx,
-    function: &'static str,
+    function: &'a str,
 }
 
 impl<'a> Call<'a> {
@@ -29,7 +30,7 @@ impl<'a> Call<'a> {
     /// # Errors
     ///
     /// When the engine runs no run: in the lint and in documentation nothing is called.
-    pub fn new(native: &'a NativeCallContext<'a>, function: &'static str) -> RhaiResultOf<Self> {
+    pub fn new(native: &'a NativeCallContext<'a>, function: &'a str) -> RhaiResultOf<Self> {
         match native.tag().and_then(|tag| tag.read_lock::<Ctx>().map(|ctx| ctx.clone())) {
             Some(ctx) => {
                 plan::must_be_fresh(&ctx, function, native.call_position())?;
@@ -66,18 +67,21 @@ impl<'a> Call<'a> {
     ///
     /// `invalid`, naming the key, with the known keys or the expected type.
     pub fn options<T: DeserializeOwned>(&self, options: Map) -> RhaiResultOf<T> {
-        read_options(&Dynamic::from_map(options)).map_err(|wrong| {
-            let mut error = if wrong.is_unknown_key() {
-                Error::new(Kind::Invalid, format!("unknown option `{}`", wrong.path))
-                    .hint(format!("the options are {}", words::list(&wrong.known)))
-            } else {
-                Error::new(Kind::Invalid, format!("option `{}`: {}", wrong.path, wrong.message))
-            };
-            if let Some(near) = words::nearest(&wrong.path, &wrong.known) {
-                error = error.hint(format!("did you mean `{near}`?"));
-            }
-            self.fail(error)
-        })
+        read_options(&Dynamic::from_map(options)).map_err(|wrong| self.wrong_option(&wrong))
+    }
+
+    /// Says what is wrong with the options map.
+    pub(crate) fn wrong_option(&self, wrong: &OptionError) -> Box<EvalAltResult> {
+        let mut error = if wrong.is_unknown_key() {
+            Error::new(Kind::Invalid, format!("unknown option `{}`", wrong.path))
+                .hint(format!("the options are {}", words::list(&wrong.known)))
+        } else {
+            Error::new(Kind::Invalid, format!("option `{}`: {}", wrong.path, wrong.message))
+        };
+        if let Some(near) = words::nearest(&wrong.path, &wrong.known) {
+            error = error.hint(format!("did you mean `{near}`?"));
+        }
+        self.fail(error)
     }
 
     /// The value of an option that may be a secret, when the run may use that secret for this sink: what it
@@ -119,6 +123,21 @@ impl<'a> Call<'a> {
                 () = out_of_time => Err(EvalAltResult::ErrorTerminated(Dynamic::from(OutOfTime), self.position()).into()),
                 done = work => done.map_err(|error| self.fail(error)),
             }
+        })
+    }
+
+    /// Lets time go by; ends at once when the run or the step has to stop.
+    ///
+    /// # Errors
+    ///
+    /// A stop, which can not be caught by the script.
+    pub fn pause(&self, time: Duration) -> RhaiResultOf<()> {
+        if self.ctx.skips(time) {
+            return Ok(());
+        }
+        self.wait(async move {
+            tokio::time::sleep(time).await;
+            Ok(())
         })
     }
 
@@ -254,7 +273,7 @@ impl<'a> Call<'a> {
     pub fn answer(&self, host_value: &impl Serialize) -> RhaiResultOf<Dynamic> {
         match self.ctx.mode() {
             Mode::Plan => Ok(plan::unknown(self.function)),
-            Mode::Apply => self.value(host_value),
+            Mode::Apply | Mode::Test => self.value(host_value),
         }
     }
 
@@ -335,6 +354,9 @@ fn stop_error(reason: &Dynamic) -> Error {
     }
     if let Some(drift) = reason.read_lock::<plan::Drift>() {
         return drift.0.clone();
+    }
+    if let Some(unanswered) = reason.read_lock::<Unanswered>() {
+        return unanswered.0.clone();
     }
     match reason.clone().try_cast::<StopReason>() {
         Some(reason @ StopReason::Cancelled) => Error::new(Kind::Cancelled, reason.message()),

@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub enum Mode {
     Apply,
     /// Effects are recorded; reads are live.
     Plan,
+    /// Nothing is touched: what functions answer is said by a test, and the clock stands still.
+    Test,
 }
 
 /// What a run is, for those who work for it.
@@ -54,6 +57,8 @@ struct Inner {
     protected: OnceLock<Vec<PathBuf>>,
     sandbox: OnceLock<Arc<Sandbox>>,
     expected: OnceLock<Expected>,
+    /// The clock of a test.
+    clock: OnceLock<Clock>,
     runtime: OnceLock<std::io::Result<Runtime>>,
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
@@ -64,6 +69,22 @@ impl Drop for Inner {
         if let Some(Ok(runtime)) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// A clock that stands still unless somebody waits.
+struct Clock {
+    at: Mutex<Timestamp>,
+}
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn go_on(&self, time: Duration) {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        *at = at.checked_add(time).unwrap_or(Timestamp::MAX);
     }
 }
 
@@ -89,6 +110,7 @@ impl Ctx {
             protected: OnceLock::new(),
             sandbox: OnceLock::new(),
             expected: OnceLock::new(),
+            clock: OnceLock::new(),
             runtime: OnceLock::new(),
             state: Mutex::default(),
         }))
@@ -170,7 +192,20 @@ impl Ctx {
     /// The time now. The only clock of host functions, so that it can be recorded.
     #[expect(clippy::disallowed_methods, reason = "this is the one home of the clock")]
     pub fn now(&self) -> Timestamp {
-        Timestamp::now()
+        self.0.clock.get().map_or_else(Timestamp::now, Clock::now)
+    }
+
+    /// Stops the clock at this moment; once, before the script starts.
+    pub fn stop_clock(&self, at: Timestamp) {
+        self.0.clock.get_or_init(|| Clock { at: Mutex::new(at) });
+    }
+
+    /// Whether nobody waits here: in a plan, and in a test, whose clock goes on by this instead.
+    pub fn skips(&self, pause: Duration) -> bool {
+        if let Some(clock) = self.0.clock.get() {
+            clock.go_on(pause);
+        }
+        self.mode() != Mode::Apply
     }
 
     /// The runtime that drives the async clients; made at the first wait, since many runs need none.

@@ -35,6 +35,8 @@ pub struct Function {
     pub one_is_enough: bool,
     /// What a plan shows of it; empty for everything but effects.
     pub plan: &'static str,
+    /// Whether it touches nothing but the run itself, so that a test needs no answer for it.
+    pub is_inside: bool,
     /// Checks the options map it takes as its last argument.
     pub options: Option<CheckOptions>,
 }
@@ -75,7 +77,7 @@ pub enum NeedObject {
 
 impl Function {
     const fn new(name: &'static str, kind: FunctionKind) -> Self {
-        Self { name, kind, needs: [None; MOST_NEEDS], one_is_enough: false, plan: "", options: None }
+        Self { name, kind, needs: [None; MOST_NEEDS], one_is_enough: false, plan: "", is_inside: false, options: None }
     }
 
     /// A function that only computes.
@@ -93,6 +95,18 @@ impl Function {
         let mut function = Self::new(name, FunctionKind::Effect);
         function.plan = plan;
         function
+    }
+
+    /// Touches nothing but the run: its clock, its secrets, its notes, its messages. In a test it works as it does.
+    #[must_use]
+    pub const fn inside(mut self) -> Self {
+        self.is_inside = true;
+        self
+    }
+
+    /// Whether a test has to say what it answers.
+    pub fn is_answered_in_tests(&self) -> bool {
+        self.kind != FunctionKind::Pure && !self.is_inside
     }
 
     /// Needs this permission on the object in the argument at `index`; beside those named before.

@@ -22,6 +22,7 @@ mod recorder;
 pub mod sandbox;
 pub mod secrets;
 pub(crate) mod session;
+pub(crate) mod stand_in;
 mod stop;
 pub(crate) mod trust;
 pub mod value;

@@ -24,6 +24,9 @@ pub struct Unknown {
 /// Beside the `?` an unknown value prints as, so that it is found again in a longer text. Not visible.
 const MARK: char = '\u{2063}';
 
+/// How a run ends that decides on what its test does not say.
+pub(crate) const UNSAID: &str = "which the test does not say";
+
 /// What ends the part of a script that can be predicted; no script can catch it.
 #[derive(Debug, Clone)]
 pub(crate) struct Unpredictable(String);
@@ -61,6 +64,11 @@ fn with<T>(ctx: &Ctx, work: impl FnOnce(&mut Told) -> T) -> T {
 /// The result of `function`, which was not called.
 pub(super) fn unknown(function: &str) -> Dynamic {
     Dynamic::from(Unknown { why: format!("it depends on what `{function}` answers").into() })
+}
+
+/// The result of `function`, of which a test does not say what it answers.
+pub(super) fn unsaid(function: &str) -> Dynamic {
+    Dynamic::from(Unknown { why: format!("it depends on what `{function}` answers, {UNSAID}").into() })
 }
 
 /// Whether a call in a plan would see things as they are and not as they will be by then.

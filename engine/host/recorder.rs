@@ -127,6 +127,16 @@ pub enum Question {
     Run(RunOrder),
     /// About what is watched: samples, rules, incidents.
     Watch(WatchQuestion),
+    /// In a test: what a host function answers, which is not called. Answered with a [`Reply`](crate::model::case::Reply), or with nothing
+    /// for a change of which the test does not say what it answers; an error when a read has no answer.
+    Call {
+        /// The function, as in `docker::restart`.
+        function: String,
+        /// Its arguments, secrets masked.
+        arguments: Vec<Value>,
+        /// Whether it changes the world.
+        changes: bool,
+    },
     /// Keep a file with the run: the worker wrote it at this path in the run's directory.
     Keep {
         /// The name of the artefact.

@@ -1,5 +1,6 @@
 //! The nouns: plain data, serialisable, without I/O and without Rhai.
 
+pub mod case;
 mod check;
 mod cron;
 mod diagnostic;

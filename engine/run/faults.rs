@@ -9,7 +9,8 @@ use crate::model::{EventKind, Intent};
 pub struct Faults {
     /// The step that fails instead of running.
     pub fail_at: Option<String>,
-    /// The event after which supervisor and worker are killed: its word, and after a colon whose.
+    /// The event after which supervisor and worker are killed: its word, and after a colon whose. `work:STEP` is no
+    /// event: the work of the step is done, and its result is not recorded.
     pub crash_after: Option<String>,
     /// Whether steps that may run again do so at once, and have to give the same.
     pub repeat_steps: bool,
@@ -32,6 +33,11 @@ impl Faults {
 
     pub(super) fn fails(&self, intent: &Intent) -> bool {
         self.fail_at.as_ref().is_some_and(|key| *key == intent.key)
+    }
+
+    /// Whether the run is killed when the work of this step is done and its result is not recorded.
+    pub(super) fn crashes_in(&self, key: &str) -> bool {
+        self.crash_after.as_deref().and_then(|event| event.strip_prefix("work:")) == Some(key)
     }
 
     pub(super) fn repeats(&self, intent: &Intent) -> bool {

@@ -4,6 +4,7 @@
 //! and treats the *worker*, which evaluates the script, as hostile. They talk over the worker's
 //! standard input and output, see [`protocol`].
 
+mod answers;
 pub mod daemon;
 mod dispatch;
 mod faults;
@@ -20,6 +21,7 @@ mod supervisor;
 mod watched;
 pub mod worker;
 
+pub use answers::{Answers, HostCall};
 pub use dispatch::{Dispatch, Ordered, Within};
 pub use faults::Faults;
 pub use lock::LockRequest;

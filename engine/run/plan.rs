@@ -142,6 +142,7 @@ fn job(state: &StateDir, request: &Request, made: Timestamp, before: Vec<Effect>
         recalled: std::collections::BTreeMap::new(),
         takes_back: false,
         before,
+        clock: None,
         protected: request.protected.clone(),
     }
 }

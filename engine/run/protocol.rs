@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -75,6 +76,8 @@ pub(super) struct Job {
     pub(super) takes_back: bool,
     /// While planning a sub-run: what the runs above it will have changed by then.
     pub(super) before: Vec<Effect>,
+    /// The time at which the clock stands, in a test.
+    pub(super) clock: Option<Timestamp>,
     /// What no script may touch, whatever it was granted.
     pub(super) protected: Vec<PathBuf>,
 }

@@ -220,6 +220,7 @@ impl<'a> Supervisor<'a> {
             };
             match message {
                 Message::Worker(FromWorker::Over { error, stopped }) => return Ok(Some((error, stopped))),
+                Message::Worker(FromWorker::Ask { id, question }) if self.is_for_the_test(&question) => self.answer_by_test(id, question),
                 Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, &mut beside.flush),
                 Message::Worker(FromWorker::Ask { id, question: Question::Run(order) }) => {
                     self.order_run(id, order, scope, &mut beside.sub_runs)?;

@@ -15,7 +15,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::host::sandbox::{Grants, Sandbox};
-use crate::host::{Answer, Ctx, Expected, Gate, Mode, Offspring, Question, Recorder, Stop, StopReason, kill_descendants, plan};
+use crate::host::{
+    Answer, Ctx, Expected, Gate, Mode, Offspring, Permissions, Question, Recorder, Stop, StopReason, kill_descendants, plan,
+};
 use crate::model::{Effect, EventKind, Intent, Outcome};
 use crate::run::process::{hide, resident};
 use crate::run::protocol::{Carried, FromWorker, Job, Limits, Reply, ToWorker, receive, send};
@@ -46,8 +48,9 @@ pub fn main() -> u8 {
         }
     };
     confine(job.limits);
-    let grants =
-        Grants { run: job.run.clone(), system: job.system.clone(), permissions: job.permissions.clone(), protected: job.protected.clone() };
+    // A test touches nothing, so the kernel need allow nothing.
+    let permissions = if job.mode == Mode::Test { Permissions::default() } else { job.permissions.clone() };
+    let grants = Grants { run: job.run.clone(), system: job.system.clone(), permissions, protected: job.protected.clone() };
     let sandbox = match Sandbox::enter(job.limits.sandbox, grants) {
         Ok(sandbox) => sandbox,
         Err(error) => {
@@ -119,6 +122,9 @@ fn work(job: Job, sandbox: Arc<Sandbox>, line: &Arc<Line>, stop: &Arc<Stop>) -> 
         None => line.clone(),
     };
     let ctx = Ctx::new(job.run, system, job.mode, job.permissions, job.secrets, recorder, stop.clone());
+    if let Some(at) = job.clock {
+        ctx.stop_clock(at);
+    }
     ctx.protect(job.protected);
     ctx.confine(sandbox);
     plan::had(&ctx, job.before);

@@ -1,7 +1,8 @@
 //! The stable codes of errors and findings, and what `runbook explain` says of each.
 //!
 //! RB10xx the script can not be read, RB11xx its names and values, RB12xx its permissions; RB20xx the
-//! caller, RB21xx while it runs; RB30xx permissions at run time, RB31xx limits, RB32xx plans and approvals. A code never changes its meaning.
+//! caller, RB21xx while it runs; RB30xx permissions at run time, RB31xx limits, RB32xx plans and approvals,
+//! RB33xx tests. A code never changes its meaning.
 
 /// What there is to say of a code.
 #[derive(Debug)]
@@ -413,6 +414,14 @@ pub const CODES: &[Code] = &[
         "this is not theirs to do",
         "`[policy.roles]` in runbook.toml says who may plan, run, approve and cancel what, and who may manage secrets and the state. Where there \
          are roles, what none of them gives is refused. `runbook audit` has who tried.",
+        "",
+        "",
+    ),
+    code(
+        "RB3301",
+        "a test does not say what a call answers",
+        "In a test no host function touches the world: what it answers stands in the case, or at the top of its file. `runbook test` shows the \
+         lines to add. What an answer looks like is in `runbook docs FUNCTION`.",
         "",
         "",
     ),

@@ -7,7 +7,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, Map, Module, OptimizationLevel, Scope
 
 use crate::error::Result;
 use crate::host::argument::WrittenOptions;
-use crate::host::{Ctx, HostModule, Mode, OutOfTime, modules, plan, secret, value};
+use crate::host::{Ctx, HostModule, Mode, OutOfTime, modules, plan, secret, stand_in, value};
 use crate::model::EventKind;
 use crate::script::{Script, Sources, diagnose, language, resolver};
 
@@ -107,8 +107,15 @@ impl Language {
         let run = ctx.clone();
         engine.on_debug(move |text, _, _| say(&run, text));
         engine.set_default_tag(Dynamic::from(ctx.clone()));
-        if ctx.mode() == Mode::Plan {
-            plan::register(&mut engine, ctx);
+        match ctx.mode() {
+            Mode::Apply => {}
+            Mode::Plan => plan::register(&mut engine, ctx),
+            Mode::Test => {
+                for (module, _) in self.modules.iter().filter(|(module, _)| is_named(module.name)) {
+                    engine.register_static_module(module.name, stand_in::module(module).into());
+                }
+                plan::register(&mut engine, ctx);
+            }
         }
         engine
     }

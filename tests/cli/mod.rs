@@ -1,6 +1,7 @@
 //! Commands, as a user types them.
 
 mod cancel;
+mod chaos;
 mod check;
 mod completions;
 mod config;
@@ -17,3 +18,4 @@ mod run;
 mod schedule;
 mod secret;
 mod show;
+mod test;

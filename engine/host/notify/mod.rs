@@ -37,10 +37,10 @@ pub const MODULE: HostModule = HostModule {
     summary: "messages to people by mail, Slack, DingTalk, webhook and text message, through an outbox that loses none",
     build: || exported_module!(api),
     functions: &[
-        Function::effect("send", "send a message to each contact").needs("notify", "send", 0).options::<MessageOptions>(),
+        Function::effect("send", "send a message to each contact").needs("notify", "send", 0).options::<MessageOptions>().inside(),
         Function::effect("test", "send a message to the contact at once").needs("notify", "send", 0).options::<MessageOptions>(),
         Function::effect("flush", "deliver what is due in the outbox").needs_fixed("notify", "send", OUTBOX),
-        Function::read("outbox").needs_fixed("notify", "send", OUTBOX),
+        Function::read("outbox").needs_fixed("notify", "send", OUTBOX).inside(),
         Function::pure("preview").options::<MessageOptions>(),
     ],
 };

@@ -328,6 +328,29 @@ impl Permissions {
         Ok(grant)
     }
 
+    /// Decides as far as a name tells that was not resolved, for tests, where there is nothing it stands for. What has
+    /// several names, or none yet, has to be asked for in some way.
+    ///
+    /// # Errors
+    ///
+    /// `denied`, naming the grant that is missing.
+    pub fn check_name(&self, section: &str, verb: &str, name: Option<&str>) -> Result<()> {
+        let name = name.unwrap_or_default();
+        let url = Url::parse(name).ok().filter(|_| section == "http");
+        let path = Path::new(name);
+        let access = match (section, &url) {
+            ("http", Some(url)) => Some(Access::url(verb, url)),
+            ("fs", _) if path.is_absolute() => Some(Access::path(verb, path)),
+            ("sys" | "sql" | "redis" | "store" | "secrets", _) => Some(Access::word(section, verb, name)),
+            _ => None,
+        };
+        match access {
+            Some(access) => self.check(&access).map(drop),
+            None if self.could(section, verb) => Ok(()),
+            None => self.check(&Access::word(section, verb, name)).map(drop),
+        }
+    }
+
     /// Decides whether a secret may be opened for a sink: the database, address, container or program it
     /// goes to, by all its names, any of which may be granted.
     ///

@@ -9,7 +9,7 @@ pub const MODULE: HostModule = HostModule {
     name: "secret",
     summary: "handles of secrets, for options of other functions",
     build: || exported_module!(api),
-    functions: &[Function::read("get").needs("secrets", "use", 0), Function::read("exists").needs("secrets", "use", 0)],
+    functions: &[Function::read("get").needs("secrets", "use", 0).inside(), Function::read("exists").needs("secrets", "use", 0).inside()],
 };
 
 /// What a handle can do wherever it comes from: print as a mask, and equal nothing.

@@ -14,11 +14,11 @@ pub const MODULE: HostModule = HostModule {
     summary: "small values kept from run to run, by runbook and system",
     build: || exported_module!(api),
     functions: &[
-        Function::read("get").needs("store", "read", 0),
-        Function::read("get_or").needs("store", "read", 0),
-        Function::read("keys").needs("store", "read", 0),
-        Function::effect("put", "the key").needs("store", "write", 0),
-        Function::effect("remove", "the key").needs("store", "write", 0),
+        Function::read("get").needs("store", "read", 0).inside(),
+        Function::read("get_or").needs("store", "read", 0).inside(),
+        Function::read("keys").needs("store", "read", 0).inside(),
+        Function::effect("put", "the key").needs("store", "write", 0).inside(),
+        Function::effect("remove", "the key").needs("store", "write", 0).inside(),
     ],
 };
 

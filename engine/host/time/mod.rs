@@ -15,9 +15,9 @@ pub const MODULE: HostModule = HostModule {
     summary: "moments, days, weeks and durations",
     build: || exported_module!(api),
     functions: &[
-        Function::read("now"),
-        Function::read("date"),
-        Function::read("since"),
+        Function::read("now").inside(),
+        Function::read("date").inside(),
+        Function::read("since").inside(),
         Function::pure("parse"),
         Function::pure("format"),
         Function::pure("add"),

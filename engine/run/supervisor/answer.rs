@@ -10,6 +10,7 @@ use crate::model::system::Contact;
 use crate::model::{Intent, Message as Notice, Parcel};
 use crate::run::journal::{End, Past};
 use crate::run::outbox;
+use crate::run::protocol::{Reply, ToWorker};
 use crate::run::watched;
 use crate::store::{Filter, now};
 
@@ -17,6 +18,16 @@ use crate::store::{Filter, now};
 const LONGEST_MESSAGE: usize = 4 << 20;
 
 impl Supervisor<'_> {
+    pub(super) fn is_for_the_test(&self, question: &Question) -> bool {
+        self.request.answers.as_ref().is_some_and(|answers| answers.are_for(question))
+    }
+
+    pub(super) fn answer_by_test(&mut self, id: u64, question: Question) {
+        let Some(answers) = &self.request.answers else { return };
+        let reply = answers.answer(question).map(Reply::Answer);
+        self.tell_worker(&ToWorker::Reply { id, reply });
+    }
+
     pub(super) fn answer(&mut self, question: Question) -> Result<Answer> {
         let scope = format!("{}@{}", self.run.runbook, self.run.system.as_deref().unwrap_or_default());
         // The worker has asked for permission already; it is asked here again, since it may be hostile.
@@ -64,6 +75,7 @@ impl Supervisor<'_> {
                 self.request.permissions.check(&Access::host("listeners", "localhost", 0))?;
                 serde_json::to_value(socket_owners()).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
             }
+            Question::Call { .. } => Err(Error::new(Kind::Bug, "only a test answers calls")),
             Question::Person(_) => Err(Error::new(Kind::Bug, "people answer later")),
             Question::Flush => Err(Error::new(Kind::Bug, "a flush is answered when it is done")),
             Question::Run(_) => Err(Error::new(Kind::Bug, "a sub-run is answered when it is over")),

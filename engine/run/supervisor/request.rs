@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::host::{Permissions, Secrets};
 use crate::model::{Origin, Plan, System, Trigger};
+use crate::run::answers::Answers;
 use crate::run::dispatch::Within;
 use crate::run::faults::Faults;
 use crate::run::lock::LockRequest;
@@ -49,6 +51,8 @@ pub struct Request {
     pub lock: Option<LockRequest>,
     /// What goes wrong on purpose.
     pub faults: Faults,
+    /// What answers in place of the world, when it is a test.
+    pub answers: Option<Arc<Answers>>,
     /// The runs above it, when it is a sub-run.
     pub within: Option<Within>,
     /// The secrets of the runs above, which it is not given and must not show either.

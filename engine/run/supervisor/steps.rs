@@ -6,6 +6,7 @@ use super::{PATIENCE, Supervisor};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Gate, StopReason};
 use crate::model::{Compensation, Event, EventKind, Intent, Outcome, Run, RunState, StepState};
+use crate::run::faults;
 use crate::run::journal::{Past, Verdict};
 
 impl Supervisor<'_> {
@@ -47,6 +48,11 @@ impl Supervisor<'_> {
 
     pub(super) fn end(&mut self, key: String, outcome: Outcome, duration_ms: u64, watch: &mut dyn FnMut(&Run, &Event)) -> Result<()> {
         self.go_on()?;
+        if self.request.faults.crashes_in(&key) {
+            self.commit()?;
+            self.kill();
+            faults::die();
+        }
         if let Some(missed) = self.journal.ended(&key, matches!(outcome, Outcome::Value(_))) {
             return Err(self.diverged(&missed, &format!("step `{key}` ended without it")));
         }

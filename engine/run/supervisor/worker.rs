@@ -111,8 +111,10 @@ impl Supervisor<'_> {
     pub(super) fn send_job(&mut self) -> Result<()> {
         let script = &self.request.script;
         let directory = self.state.work(self.run.run);
+        let clock = self.request.answers.as_ref().map(|answers| answers.now());
+        let started = clock.unwrap_or(self.run.started);
         let job = Job {
-            run: RunInfo { id: self.run.id, number: self.run.run, runbook: self.run.runbook.clone(), started: self.run.started, directory },
+            run: RunInfo { id: self.run.id, number: self.run.run, runbook: self.run.runbook.clone(), started, directory },
             name: script.name.clone(),
             path: script.path.clone(),
             text: script.text.clone(),
@@ -120,7 +122,8 @@ impl Supervisor<'_> {
             params: self.request.params.clone(),
             system: self.request.system.clone(),
             system_name: self.request.system.name.clone(),
-            mode: Mode::Apply,
+            mode: if clock.is_some() { Mode::Test } else { Mode::Apply },
+            clock,
             before: Vec::new(),
             plan: self.request.plan.as_ref().map(|plan| Carried {
                 steps: plan.steps.clone(),

@@ -18,7 +18,7 @@ pub mod api {
 
     use super::tell;
     use crate::error::{Error, Kind};
-    use crate::host::{Call, Mode, Question, RhaiResultOf, frames, value};
+    use crate::host::{Call, Question, RhaiResultOf, frames, value};
     use crate::model::{EventKind, Span};
     use crate::script::language::step::{self, Finished};
     use crate::script::language::{ask, parallel, run};
@@ -291,13 +291,7 @@ pub mod api {
     pub fn wait(native: NativeCallContext, duration: &str) -> RhaiResultOf<()> {
         let call = Call::new(&native, "wait")?;
         let span: Span = duration.parse().map_err(|error| call.fail(error))?;
-        if call.ctx().mode() == Mode::Plan {
-            return Ok(());
-        }
-        call.wait(async move {
-            tokio::time::sleep(span.0).await;
-            Ok(())
-        })
+        call.pause(span.0)
     }
 
     /// Waits so many seconds; `wait("5s")` says the unit.

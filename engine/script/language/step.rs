@@ -100,10 +100,7 @@ pub(super) fn run(native: &NativeCallContext<'_>, name: &str, options: Map, work
             Ok(value) => return Ok(value),
             Err(error) if attempt <= options.retry && error_of(&error).retryable => {
                 let pause = options.backoff.unwrap_or(BACKOFF).0 * 2_u32.saturating_pow(attempt - 1);
-                call.wait(async move {
-                    tokio::time::sleep(pause.min(LONGEST_BACKOFF)).await;
-                    Ok(())
-                })?;
+                call.pause(pause.min(LONGEST_BACKOFF))?;
                 attempt += 1;
             }
             Err(error) => return Err(error),
