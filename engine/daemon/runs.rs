@@ -662,7 +662,7 @@ impl Active {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Doors, Manager, Settings, Timetable};
+    use super::super::{Doors, Manager, Outlook, Settings, Timetable};
     use super::*;
     use crate::run::outbox::Addresses;
     use crate::store::{Memory, now};
@@ -696,6 +696,10 @@ mod tests {
         }
 
         fn doors(&self) -> Result<Doors> {
+            gone()
+        }
+
+        fn outlook(&self) -> Result<Outlook> {
             gone()
         }
 
