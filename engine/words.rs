@@ -76,6 +76,18 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
 }
 
+/// The bytes that digits as those of [`hex`] stand for, in either case; nothing when it is something else.
+pub fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    // Of its full length at once: what grew would leave parts of a key in memory.
+    let mut bytes = Vec::with_capacity(digits.len() / 2);
+    for pair in digits.as_bytes().chunks(2) {
+        let [high, low] = pair else { return None };
+        bytes.push(value(*high)? << 4 | value(*low)?);
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +120,12 @@ mod tests {
     #[test]
     fn bytes_are_written_with_their_zeros() {
         assert_eq!(hex(&[0, 0x0f, 0xff]), "000fff");
+    }
+
+    #[test]
+    fn what_is_not_two_digits_a_byte_stands_for_nothing() {
+        for (text, bytes) in [("00Ff", Some(vec![0, 255])), ("0", None), ("+1", None), ("zz", None), ("é0", None), ("", Some(vec![]))] {
+            assert_eq!(unhex(text), bytes, "{text}");
+        }
     }
 }

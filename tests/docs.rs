@@ -1,8 +1,9 @@
 //! The documentation: the reference is made from the code, and its examples run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use serde_json::Value;
 
 use crate::acceptance::lab::{self, Lab, Site};
@@ -148,4 +149,67 @@ fn the_examples_for_the_lab_compile_and_run_where_it_is() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// The tests there are, each by its path: `hostile::an_endless_loop_ends_at_its_time_limit`.
+fn tests() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Those of every system of the lab get their mark from a macro.
+    let test = Regex::new(r"(?:#\[test\]\n(?:\s*#\[[^\n]*\n)*\s*fn (?<alone>\w+)|fn (?<site>\w+)\(site\))").unwrap();
+    let mut tests = Vec::new();
+    for (part, file) in ["engine", "tests"].into_iter().flat_map(|part| sources(&root.join(part)).into_iter().map(move |file| (part, file)))
+    {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let path = file.strip_prefix(root.join(part)).unwrap().with_extension("");
+        let path = path.to_str().unwrap().replace('/', "::");
+        let path = path.strip_suffix("::mod").unwrap_or(&path);
+        let inner = if part == "engine" && text.contains("mod tests {") { "::tests" } else { "" };
+        let names = test.captures_iter(&text).filter_map(|found| found.name("alone").or(found.name("site")));
+        tests.extend(names.map(|name| format!("{path}{inner}::{}", name.as_str())));
+    }
+    tests
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+    entries.flat_map(files).filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+/// Whether a name on a page, in which `…` stands for what was left out, is that of a test or of a module with tests.
+fn is_named(name: &str, tests: &[String]) -> bool {
+    let parts: Vec<String> = name.split(['…', '*']).map(regex::escape).collect();
+    let end = if name.ends_with(['…', '*']) { "" } else { "($|::)" };
+    let named = Regex::new(&format!("(^|::){}{end}", parts.join(".*"))).unwrap();
+    tests.iter().any(|test| named.is_match(test))
+}
+
+#[test]
+fn every_guarantee_names_a_test_that_is_there() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md")).unwrap();
+    let (page, _) = page.split_once("## Not run").unwrap();
+    let (tests, quoted) = (tests(), Regex::new("`([^`]+)`").unwrap());
+    let mut wrong = Vec::new();
+    let mut module = String::new();
+    for row in page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promised")) {
+        let shown_by = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let names = quoted.captures_iter(shown_by).map(|found| found[1].trim_start_matches("cargo test --lib ").to_owned());
+        let names: Vec<String> = names.filter(|name| !name.contains([' ', '='])).collect();
+        if names.is_empty() {
+            wrong.push(format!("no test: {row}"));
+        }
+        for name in names {
+            let name = name.trim_start_matches("…::");
+            // A name alone is in the module of the one before, or in one around that.
+            let around = std::iter::successors(Some(module.as_str()), |module| module.rsplit_once("::").map(|(around, _)| around));
+            let mut meant = around.map(|around| format!("{around}::{name}")).chain([name.to_owned()]);
+            if !meant.any(|name| is_named(&name, &tests)) {
+                wrong.push(format!("there is no test `{name}`"));
+            }
+            if let Some((of, _)) = name.rsplit_once("::") {
+                module = of.to_owned();
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -271,7 +271,10 @@ fn a_secret_is_found_nowhere() {
         is_clean(&arguments.join(" "), done.stdout.as_bytes());
         project = done.project;
     }
+    project = project.command(["state", "backup", "copy"]).succeeds().project;
     let mut found = Vec::new();
+    files(&project.path().join("copy"), &mut found);
+    assert!(found.iter().any(|path| path.ends_with("runbook.db")), "{found:?}");
     files(&state, &mut found);
     assert!(found.iter().any(|path| path.ends_with("runbook.db")) && found.iter().any(|path| path.ends_with("kept.txt")), "{found:?}");
     for path in found {

@@ -411,3 +411,63 @@ fn who_may_not_run_a_runbook_does_not_run_it_through_another_one() {
     let done = done.then(["audit"]).succeeds().says("refuse").says("child");
     let _ = done.then(["plan", "parent"]).exits(6).talks("may not plan `child`");
 }
+
+#[test]
+fn one_that_goes_on_is_the_one_that_was_asked_for() {
+    let child = (
+        "child",
+        "params: #{ n: #{ type: \"int\" } }, allow: #{ fs: #{ write: [\"DIR\"] } }",
+        "fs::append(\"DIR/log\", `${params::n}\n`); step(\"end\", || 1);",
+    );
+    let parent = ("parent", STARTS, "let n = fs::read(\"DIR/n\").parse_int(); run(\"child\", #{ n: n });");
+    let project = project(&[child, parent]).file("work/n", "1");
+    let done = project.command(["run", "parent", "--crash-after", "step-started:run child/end"]).exits(-9);
+    let project = done.project.file("work/n", "2");
+    let done = project.command(["resume", "1"]).exits(1).talks("diverged at step `run child`: #2 was started with other parameters");
+    assert_eq!(content(&done.project, "log"), "1\n", "nothing was done for the other one");
+    let project = done.project.file("work/n", "1");
+    let done = project.command(["resume", "1"]).succeeds();
+    assert_eq!(content(&done.project, "log"), "1\n");
+    assert_eq!(done.then(["history", "--json"]).succeeds().json().as_array().unwrap().len(), 2);
+}
+
+/// The worker of a run, by the process that watches over it, once it has this many.
+fn workers(supervisor: u32, count: usize) -> Vec<u32> {
+    let children = || {
+        let tasks = std::fs::read_dir(format!("/proc/{supervisor}/task")).unwrap();
+        let lists = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+        lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()).collect::<Vec<u32>>()
+    };
+    wait_until("the workers are there", || children().len() >= count);
+    let mut found = children();
+    found.sort_unstable();
+    found
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// One of the two workers is killed: that of the child ends the step it is, that of the parent ends both runs.
+#[test]
+fn a_killed_worker_ends_its_run_and_what_is_below_and_both_go_on() {
+    for (of_child, code) in [(true, 1), (false, 1)] {
+        let project = project(&[("child", WRITES, WAITS), ("parent", STARTS, "run(\"child\"); fs::append(\"DIR/log\", \"after\\n\");")]);
+        let mut running = project.start(&["run", "parent"]);
+        wait_until("the child has begun", || project.path().join("work/begun").exists());
+        let both = workers(running.id(), 2);
+        // The worker of the parent was started first.
+        kill(if of_child { both[1] } else { both[0] });
+        assert_eq!(running.wait().unwrap().code(), Some(code), "of the child: {of_child}");
+        for worker in both {
+            wait_until("nothing is left", || !Path::new(&format!("/proc/{worker}")).exists());
+        }
+        let (done, parent) = run_of(project.command(["ps"]).run(), "1");
+        let (done, child) = run_of(done, "2");
+        let statuses = (parent["status"].as_str().unwrap(), child["status"].as_str().unwrap());
+        let wanted = if of_child { ("failed", "interrupted") } else { ("interrupted", "cancelled") };
+        assert_eq!(statuses, wanted, "of the child: {of_child}");
+        let _ = done;
+    }
+}

@@ -16,6 +16,7 @@ use super::runs::Runs;
 use crate::error::{Kind, Result};
 use crate::model::RunId;
 use crate::run::daemon::Order;
+use crate::words;
 
 /// How old a request may be, or how far ahead its clock, in seconds.
 const WINDOW: u64 = 300;
@@ -65,7 +66,7 @@ fn admit(name: &str, secret: &Secret, request: &Request, now: Timestamp) -> Resu
     if now.as_second().abs_diff(time) > WINDOW {
         return Err(refused(format!("the time in `{TIMESTAMP}` is more than {} min away", WINDOW / 60)));
     }
-    let signature = request.header(SIGNATURE).and_then(|text| unhex(text.strip_prefix("sha256=")?));
+    let signature = request.header(SIGNATURE).and_then(|text| words::unhex(text.strip_prefix("sha256=")?));
     let signature = signature.filter(|signature| verify(secret, time, &request.body, signature));
     let signature = signature.ok_or_else(|| refused(format!("the signature in `{SIGNATURE}` is not that of this request")))?;
     Ok(identity(name, time, &signature))
@@ -89,11 +90,6 @@ fn identity(name: &str, time: i64, signature: &[u8]) -> RunId {
     let hash = hash.finalize();
     let random: [u8; 10] = hash[..10].try_into().expect("a SHA-256 has 32 bytes");
     RunId(Builder::from_unix_timestamp_millis(u64::try_from(time).unwrap_or(0) * 1000, &random).into_uuid())
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    if text.len().is_multiple_of(2) && text.bytes().all(|letter| letter.is_ascii_hexdigit()) { digits.collect() } else { None }
 }
 
 #[cfg(test)]
@@ -136,12 +132,5 @@ mod tests {
         assert_eq!(admitted(&signed(1000, 1000, "x", "x")).unwrap(), first);
         assert_ne!(admitted(&signed(1000, 1000, "y", "y")).unwrap(), first);
         assert_ne!(admitted(&signed(1001, 1001, "x", "x")).unwrap(), first);
-    }
-
-    #[test]
-    fn what_is_no_signature_is_none() {
-        for (text, bytes) in [("00ff", Some(vec![0, 255])), ("0", None), ("+1", None), ("zz", None), ("é0", None), ("", Some(vec![]))] {
-            assert_eq!(unhex(text), bytes, "{text}");
-        }
     }
 }

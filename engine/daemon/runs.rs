@@ -26,6 +26,8 @@ use crate::words;
 
 /// How long to wait before a run is tried again that was cut off, or whose lock another one holds.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often it is tried to have what a run needs of its project; the pauses in between double, and take a minute.
+const MOST_TRIES: u32 = 6;
 /// The exit code of a run that was cancelled, as of a command that was terminated.
 const CANCELLED: u8 = 143;
 
@@ -68,6 +70,8 @@ struct Waiting {
     /// Why it waits, beside that there is no place.
     why: Option<String>,
     not_before: Option<Instant>,
+    /// How often what it needs of its project could not be had.
+    tries: u32,
 }
 
 /// What is to be done with a run that gets a place.
@@ -99,6 +103,8 @@ enum Became {
     Over,
     /// It goes on later.
     Later { why: String },
+    /// It waits again, as it was.
+    Waits(Box<Waiting>),
 }
 
 impl Runs {
@@ -177,6 +183,7 @@ impl Runs {
             is_automatic,
             why: None,
             not_before: None,
+            tries: 0,
         });
         drop(doorway);
         self.fill();
@@ -269,14 +276,16 @@ impl Runs {
             control.leave(until);
         }
         drop(floor);
-        for Waiting { work, number, .. } in waiting {
-            // One that was cut off is on record as that already.
-            let Work::Begin(enrolled) = work else { continue };
-            let error =
-                Error::new(Kind::Cancelled, "the daemon stopped before it began").hint("it begins by itself when the daemon is back");
-            if let Err(error) = enrolled.give_up(&*self.store, RunState::Interrupted, 1, error) {
-                tracing::error!(run = number, "that it waits can not be recorded: {error}");
-            }
+        waiting.into_iter().for_each(|waiting| self.put_off(waiting));
+    }
+
+    /// A run that waits goes on with the next daemon.
+    fn put_off(&self, waiting: Waiting) {
+        // One that was cut off is on record as that already.
+        let Work::Begin(enrolled) = waiting.work else { return };
+        let error = Error::new(Kind::Cancelled, "the daemon stopped before it began").hint("it begins by itself when the daemon is back");
+        if let Err(error) = enrolled.give_up(&*self.store, RunState::Interrupted, 1, error) {
+            tracing::error!(run = waiting.number, "that it waits can not be recorded: {error}");
         }
     }
 
@@ -348,6 +357,8 @@ impl Runs {
             Ok(Ok(Became::Later { why })) => {
                 floor.queue.push_back(Waiting::again(number, id, is_automatic, why, Some(Instant::now() + AGAIN)));
             }
+            Ok(Ok(Became::Waits(waiting))) if floor.is_closed => self.put_off(*waiting),
+            Ok(Ok(Became::Waits(waiting))) => floor.queue.push_back(*waiting),
             Ok(Err(error)) => tracing::error!(run = number, "{error}"),
             Err(_) => tracing::error!(run = number, "its supervisor panicked; please report it"),
         }
@@ -359,7 +370,10 @@ impl Runs {
     fn run(&self, waiting: Waiting) -> Result<Became> {
         let (number, id) = (waiting.number, waiting.id);
         let place = care::place(&*self.store, id)?.unwrap_or_default();
-        let below = self.desk.below(&place, self.store.clone())?;
+        let below = match self.desk.below(&place, self.store.clone()) {
+            Ok(below) => below,
+            Err(error) => return self.without_project(waiting, error),
+        };
         let supervisor = match waiting.work {
             Work::Begin(enrolled) => self.begin(*enrolled, &*below)?,
             Work::GoOn => match self.go_on(id, &place, &*below)? {
@@ -372,6 +386,31 @@ impl Runs {
         self.has_control(number, supervisor.control());
         let run = supervisor.follow(&mut |run, event| self.watch(run, event, &system))?;
         self.after(run, &system)
+    }
+
+    /// What a run needs of its project can not be had: it waits, longer each time, and then for a person.
+    fn without_project(&self, waiting: Waiting, error: Error) -> Result<Became> {
+        let tries = waiting.tries + 1;
+        if tries == 1 {
+            tracing::warn!(run = waiting.number, "its project can not be had, and is tried again for a minute: {error}");
+        }
+        if tries < MOST_TRIES {
+            let not_before = Some(Instant::now() + AGAIN * 2_u32.pow(tries));
+            return Ok(Became::Waits(Box::new(Waiting { tries, not_before, why: Some(error.message), ..waiting })));
+        }
+        tracing::error!(run = waiting.number, "its project can not be had, and a person has to look: {error}");
+        let error = Error { kind: Kind::Waiting, message: format!("its project can not be had: {}", error.message), ..error };
+        match waiting.work {
+            Work::GoOn => self.needs_a_person(&self.store.run(waiting.id)?, error),
+            Work::Begin(enrolled) => {
+                let system = enrolled.request().system.clone();
+                let error = error.hint(format!("to let it begin: runbook resume {}", waiting.number));
+                let run = enrolled.give_up(&*self.store, RunState::NeedsAttention, 5, error)?;
+                self.tell_end(&run, &system)?;
+                care::drop(&*self.store, run.id)?;
+                Ok(Became::Over)
+            }
+        }
     }
 
     fn begin<'a>(&'a self, enrolled: Enrolled, below: &'a dyn Dispatch) -> Result<Option<Supervisor<'a>>> {
@@ -602,7 +641,7 @@ fn is_automatic(trigger: Trigger) -> bool {
 
 impl Waiting {
     fn again(number: u64, id: RunId, is_automatic: bool, why: impl Into<String>, not_before: Option<Instant>) -> Self {
-        Self { number, id, work: Work::GoOn, since: Instant::now(), is_automatic, why: Some(why.into()), not_before }
+        Self { number, id, work: Work::GoOn, since: Instant::now(), is_automatic, why: Some(why.into()), not_before, tries: 0 }
     }
 }
 
@@ -618,5 +657,95 @@ impl Active {
         if before < Cancel::AtOnce && wanted == Cancel::AtOnce {
             control.cancel(CANCELLED);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Doors, Manager, Outlook, Settings, Timetable};
+    use super::*;
+    use crate::run::outbox::Addresses;
+    use crate::store::{Memory, now};
+
+    /// Nothing of a project can be had here.
+    struct Nowhere;
+
+    fn gone<T>() -> Result<T> {
+        Err(Error::new(Kind::Config, "the disk is away"))
+    }
+
+    impl Desk for Nowhere {
+        fn request(&self, _: &Order, _: &dyn Store) -> Result<Request> {
+            gone()
+        }
+
+        fn again(&self, _: &Run, _: &[Event], _: &Place, _: &dyn Store) -> Result<Request> {
+            gone()
+        }
+
+        fn below(&self, _: &Place, _: Arc<dyn Store>) -> Result<Box<dyn Dispatch>> {
+            gone()
+        }
+
+        fn addresses(&self) -> Result<Addresses> {
+            gone()
+        }
+
+        fn timetable(&self) -> Result<Timetable> {
+            gone()
+        }
+
+        fn doors(&self) -> Result<Doors> {
+            gone()
+        }
+
+        fn outlook(&self) -> Result<Outlook> {
+            gone()
+        }
+
+        fn settings(&self) -> Result<Settings> {
+            gone()
+        }
+    }
+
+    /// A run that was cut off.
+    fn cut_off(store: &dyn Store) -> Run {
+        let mut run: Run = serde_json::from_value(serde_json::json!({
+            "run": 0, "id": RunId::new(), "runbook": "backup", "version": "v", "system": null, "params": {}, "status": "running",
+            "trigger": "command", "by": "maya", "attempt": 1, "started": now(), "duration_ms": 0, "steps": [], "checks": [], "outputs": {},
+        }))
+        .unwrap();
+        run.run = store.create(&run, &[], me()).unwrap();
+        let error = Some(Error::new(Kind::Cancelled, "its supervisor was lost"));
+        let ended = EventKind::Ended { status: RunState::Interrupted, exit_code: 1, error };
+        store.append(run.id, &[Event { at: now(), kind: ended }]).unwrap();
+        run
+    }
+
+    #[test]
+    fn a_run_whose_project_is_gone_waits_longer_each_time_and_then_for_a_person() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&directory.path().join("state")).unwrap();
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let run = cut_off(&*store);
+        let post = Post::start(store.clone(), state.clone(), Addresses::none());
+        let config = Config { state, desk: Arc::new(Nowhere), binary: PathBuf::new(), manager: Manager::default() };
+        let runs = Runs::new(&config, store.clone(), 1, post, Arc::new(Metrics::new()));
+        let mut waiting = Waiting::again(run.run, run.id, false, "it was cut off", None);
+        let mut pauses = Vec::new();
+        loop {
+            let asked = Instant::now();
+            match runs.run(waiting).unwrap() {
+                Became::Waits(again) => waiting = *again,
+                Became::Over => break,
+                Became::Later { why } => panic!("{why}"),
+            }
+            assert_eq!(waiting.why.as_deref(), Some("the disk is away"));
+            pauses.push(waiting.not_before.unwrap().duration_since(asked).as_secs());
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32]);
+        let run = store.run(run.id).unwrap();
+        assert_eq!((run.status, run.exit_code), (RunState::NeedsAttention, Some(5)));
+        assert!(run.error.unwrap().message.contains("the disk is away"));
     }
 }

@@ -467,6 +467,9 @@ pub enum EventKind {
         run: u64,
         /// Its runbook.
         runbook: String,
+        /// The hash of what was asked for; nothing in older records.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        order: String,
     },
     /// The run waits for a person; durable before anyone is asked.
     Asked(Asked),

@@ -11,6 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::{StateDir, write_private};
+use crate::words;
 
 /// How a sealed file begins.
 const MAGIC: &[u8] = b"runbook secret 1\n";
@@ -69,14 +70,8 @@ impl Keys {
         };
         let mut keys = Vec::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let mut key = Zeroizing::new([0; LENGTH]);
-            if line.len() != 2 * LENGTH || !line.is_ascii() {
-                return Err(bad());
-            }
-            for (index, byte) in key.iter_mut().enumerate() {
-                *byte = u8::from_str_radix(&line[2 * index..2 * index + 2], 16).map_err(|_| bad())?;
-            }
-            keys.push(key);
+            let bytes = Zeroizing::new(words::unhex(line).ok_or_else(bad)?);
+            keys.push(Zeroizing::new(<[u8; LENGTH]>::try_from(bytes.as_slice()).map_err(|_| bad())?));
         }
         if keys.is_empty() { Err(bad()) } else { Ok(Self(keys)) }
     }

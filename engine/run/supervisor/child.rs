@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::{Control, LOOK, Message, PATIENCE, Request, Supervisor, ToWorker};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Answer, PersonQuestion, RunOrder};
-use crate::model::{Event, EventKind, Level, Run, RunId, RunState, Span, Trigger};
+use crate::model::{Event, EventKind, Level, Run, RunId, RunState, Span, Trigger, hash_of};
 use crate::run::dispatch::{Ordered, Within};
 use crate::run::journal::Journal;
 use crate::run::protocol::Reply;
 use crate::run::recover::recover;
-use crate::store::{Filter, Store};
+use crate::store::{Filter, Store, Summary};
 use crate::words;
 
 /// How long people may take to say yes to a sub-run that needs it.
@@ -43,6 +43,8 @@ struct Child<'s> {
     /// The question it answers.
     id: u64,
     key: String,
+    /// The hash of what was asked for.
+    order: String,
     /// What stops it, once it is recorded.
     control: Option<Control>,
     /// How often it was told to stop.
@@ -125,7 +127,7 @@ impl<'a> Supervisor<'a> {
         match self.next(&order) {
             Ok(Next::Start(ordered)) => self.clear(SubRun { id, order, ordered, run: None }, scope, subs),
             Ok(Next::GoOn(run, ordered)) => self.clear(SubRun { id, order, ordered, run: Some(run) }, scope, subs),
-            Ok(Next::Await(run)) => self.spawn(id, &order.key, scope, subs, move |teller, let_go| {
+            Ok(Next::Await(run)) => self.spawn(id, &order, scope, subs, move |teller, let_go| {
                 let found = store.run(run)?;
                 teller.say(Told::Begun { run: found.run, runbook: found.runbook, control: None });
                 end_of(store, run, let_go)
@@ -157,7 +159,7 @@ impl<'a> Supervisor<'a> {
     {
         let (store, state, dispatch) = (self.store, self.state, self.dispatch);
         let SubRun { id, order, ordered: Ordered { request, .. }, run } = sub;
-        self.spawn(id, &order.key, scope, subs, move |teller, _| {
+        self.spawn(id, &order, scope, subs, move |teller, _| {
             let worker = dispatch.worker()?;
             teller.follow(match run {
                 None => Supervisor::start(store, state, dispatch, worker, request, None)?,
@@ -169,7 +171,7 @@ impl<'a> Supervisor<'a> {
     fn spawn<'s>(
         &mut self,
         id: u64,
-        key: &str,
+        order: &RunOrder,
         scope: &'s Scope<'s, '_>,
         subs: &mut SubRuns<'s>,
         work: impl FnOnce(&Teller, &AtomicBool) -> Result<Run> + Send + 's,
@@ -183,12 +185,13 @@ impl<'a> Supervisor<'a> {
             teller.say(Told::Over(Box::new(over)));
         });
         let takes_back = self.compensation.is_some();
-        subs.under_way.push(Child { id, key: key.to_owned(), control: None, cancels: 0, leaves: None, takes_back, let_go, thread });
+        let (key, order) = (order.key.clone(), hash(order));
+        subs.under_way.push(Child { id, key, order, control: None, cancels: 0, leaves: None, takes_back, let_go, thread });
         self.below = subs.under_way.len();
     }
 
     /// What is known of the step decides: a sub-run is never started twice for it.
-    fn next(&self, order: &RunOrder) -> Result<Next> {
+    fn next(&mut self, order: &RunOrder) -> Result<Next> {
         let within = Within::of(order, &self.request, self.run.run)?;
         if self.stopping.is_some() && self.compensation.is_none() {
             return Err(Error::new(Kind::Cancelled, format!("`{}` was not started: the run has to stop", order.runbook)));
@@ -196,6 +199,9 @@ impl<'a> Supervisor<'a> {
         let planned = self.request.plan.as_ref().and_then(|plan| plan.run_of(&order.key));
         let filter = Filter { parent: Some(self.run.run), step: Some(order.key.clone()), limit: 1, ..Filter::default() };
         if let Some(last) = self.store.list(&filter)?.pop() {
+            if self.is_of_another_order(&last, order)? {
+                return Err(self.diverged(&order.key, &format!("#{} was started with other parameters, or for something else", last.run)));
+            }
             if !last.status.is_over() {
                 return Ok(Next::Await(last.id));
             }
@@ -210,6 +216,19 @@ impl<'a> Supervisor<'a> {
         }
         let Ordered { request, approvals } = self.dispatch.order(order, &self.request, planned)?;
         Ok(Next::Start(Ordered { request: self.part(request, within), approvals }))
+    }
+
+    /// Whether a sub-run whose end nobody heard of is not what is asked for in its place now.
+    fn is_of_another_order(&self, run: &Summary, order: &RunOrder) -> Result<bool> {
+        if run.runbook != order.runbook {
+            return Ok(true);
+        }
+        let asked = hash(order);
+        let is_other = |event: &Event| {
+            matches!(&event.kind, EventKind::SubRun { key, run: number, order: of, .. }
+                if *key == order.key && *number == run.run && !of.is_empty() && *of != asked)
+        };
+        Ok(self.store.events(self.run.id)?.iter().any(is_other) && !self.has_heard_of(&order.key, run.run)?)
     }
 
     /// Whether what became of this sub-run was told to the script.
@@ -265,7 +284,8 @@ impl<'a> Supervisor<'a> {
         match told {
             Told::Begun { run, runbook, control } => {
                 child.control = control;
-                self.event(EventKind::SubRun { key, run, runbook }, watch)
+                let order = child.order.clone();
+                self.event(EventKind::SubRun { key, run, runbook, order }, watch)
             }
             Told::Doing(text) => self.event(EventKind::Progress { step: key, text, done: None }, watch),
             Told::Asks(run, event) => {
@@ -385,6 +405,11 @@ fn question(order: &RunOrder, request: &Request, quorum: u32) -> PersonQuestion 
         expires: order.timeout.map_or(EXPIRES, |timeout| Span(timeout.0.min(EXPIRES.0))),
         reason: "it is in no approved plan".to_owned(),
     }
+}
+
+/// What an order asks for, apart from how long it may take.
+fn hash(order: &RunOrder) -> String {
+    hash_of(&json!({ "runbook": order.runbook, "system": order.system, "params": order.params }))
 }
 
 /// What a script gets of a run that is over.

@@ -39,12 +39,6 @@ pub(super) fn link(before: Hash, row: Hash) -> Hash {
     hash.finalize().into()
 }
 
-/// A hash from its digits; what is none is one that nothing has.
-pub(super) fn unhex(text: &str) -> Hash {
-    let byte = |at: usize| text.get(2 * at..2 * at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or_default();
-    std::array::from_fn(byte)
-}
-
 /// A hash as it is stored; one of another length is no hash.
 pub(super) fn stored(row: &Row<'_>, column: usize) -> rusqlite::Result<Hash> {
     let bytes = row.get_ref(column)?.as_bytes_or_null().ok().flatten().unwrap_or_default();

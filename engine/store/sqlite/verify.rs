@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::audit::{COLUMNS, Data, Pruned};
 use super::incidents::{INCIDENT, RECORD, REPAIR};
-use super::seal::{Hash, link, seal, seal_of, stored, unhex};
+use super::seal::{Hash, link, seal, seal_of, stored};
 use crate::store::audit::Anchor;
-use crate::words::hex;
+use crate::words::{hex, unhex};
 
 /// What kind of damage it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -176,7 +176,9 @@ impl Finder<'_> {
         let pruned = self.pruned()?;
         let base = pruned.iter().max_by_key(|pruned| pruned.rows);
         let start = base.map_or(0, |pruned| pruned.rows);
-        let mut before = base.map_or(Hash::default(), |pruned| unhex(&pruned.hash));
+        // What is no hash is one that nothing has.
+        let hash = |pruned: &Pruned| unhex(&pruned.hash).and_then(|bytes| bytes.try_into().ok());
+        let mut before: Hash = base.and_then(hash).unwrap_or_default();
         let mut last = start;
         let mut held: Vec<&Anchor> = anchors.iter().collect();
         let mut vouched = 0;
