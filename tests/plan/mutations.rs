@@ -93,6 +93,7 @@ fn calls(http: u16) -> BTreeMap<&'static str, String> {
         ("redis::command", r#"redis::command("main", ["INCR", "k"])"#.to_owned()),
         ("service::restart", r#"service::restart("web")"#.to_owned()),
         ("service::scale", r#"service::scale("web", 2)"#.to_owned()),
+        ("service::start", r#"service::start("web")"#.to_owned()),
         ("sql::execute", r#"sql::execute("main", "DELETE FROM t")"#.to_owned()),
         ("sql::transaction", r#"sql::transaction("main", ["DELETE FROM t"])"#.to_owned()),
         ("incident::open", r#"incident::open(#{ title: "t", severity: "sev3" })"#.to_owned()),
