@@ -175,7 +175,7 @@ mod tests {
         assert_eq!((changed.name.as_str(), changed.title.as_str()), ("test", "B"));
         assert_eq!(changed.thresholds, host.thresholds);
         let unknown = file.system(2, &systems, "").unwrap_err();
-        assert_eq!((unknown.errors[0].at.as_ref().unwrap().line, unknown.errors[0].hints.is_empty()), (8, false));
-        assert_eq!(file.system(3, &systems, "").unwrap_err().errors[0].at.as_ref().unwrap().line, 11);
+        assert_eq!((unknown.errors[0].at.as_ref().unwrap().line, unknown.errors[0].hints.is_empty()), (9, false));
+        assert_eq!(file.system(3, &systems, "").unwrap_err().errors[0].at.as_ref().unwrap().line, 12);
     }
 }
