@@ -14,7 +14,7 @@ use crate::cli::run::{Asked, Order as Wanted, asked_of, passed};
 use crate::cli::schedule::{Live, Schedules};
 use crate::cli::{Color, Global, outbox};
 use crate::config::{self, Problems};
-use crate::daemon::{Doors, Hook, Outlook, Place, Secret, Settings, Timetable, Watched};
+use crate::daemon::{Deed, Doors, Hook, Outlook, Place, Secret, Settings, Timetable, Watched};
 use crate::error::{Error, Kind, Result};
 use crate::host::secrets::names_in;
 use crate::host::{RunOrder, Secrets};
@@ -109,24 +109,34 @@ impl crate::daemon::Desk for Desk {
         if let Some(listen) = listen.filter(|listen| token.is_none() && !listen.ip().is_loopback()) {
             return Err(wrong(format!("`{listen}` can be reached from elsewhere")).hint("set `daemon.token` to the name of a secret"));
         }
-        let hook = |(name, hook): (&String, &config::Hook)| {
-            let order = Order {
-                directory: self.directory.clone(),
-                config: self.config.clone(),
-                runbook: hook.runbook.clone(),
-                system: hook.system.clone(),
-                params: hook.params.clone(),
-                secrets: BTreeMap::new(),
-                timeout: None,
-                when_locked: None,
-                plan: None,
-                trigger: Trigger::Hook,
-                by: format!("hook {name}"),
-                account: app.origin().account,
-            };
-            (name.clone(), Hook { secret: secret(&hook.secret), order })
+        let started = |name: &String, runbook: &String, hook: &config::Hook| Order {
+            directory: self.directory.clone(),
+            config: self.config.clone(),
+            runbook: runbook.clone(),
+            system: hook.system.clone(),
+            params: hook.params.clone(),
+            secrets: BTreeMap::new(),
+            timeout: None,
+            when_locked: None,
+            plan: None,
+            trigger: Trigger::Hook,
+            by: format!("hook {name}"),
+            account: app.origin().account,
         };
-        let hooks = project.settings.hooks.iter().map(hook).collect();
+        let hook = |(name, hook): (&String, &config::Hook)| {
+            let does = match (&hook.runbook, hook.alerts) {
+                (Some(runbook), None) => Deed::Run(Box::new(started(name, runbook, hook))),
+                (None, Some(_)) if hook.params.is_empty() => {
+                    Deed::Alerts(hook.system.clone().unwrap_or_else(|| project.settings.default_system.clone()))
+                }
+                _ => {
+                    let what = format!("`hooks.{name}` needs either a `runbook` to start, or `alerts`, which have no `params`");
+                    return Err(Error::new(Kind::Config, what));
+                }
+            };
+            Ok((name.clone(), Hook { secret: secret(&hook.secret), does }))
+        };
+        let hooks = project.settings.hooks.iter().map(hook).collect::<Result<_>>()?;
         let heartbeat = settings.heartbeat.url.clone().map(|url| (url, settings.heartbeat.every));
         Ok(Doors { listen, token, hooks, heartbeat })
     }

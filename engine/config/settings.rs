@@ -82,20 +82,32 @@ pub struct Heartbeat {
     pub every: Span,
 }
 
-/// A run that another system starts.
+/// What another system may start, or tell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hook {
+    #[serde(default)]
     /// The runbook that a request to `/hooks/NAME` starts.
-    pub runbook: String,
+    pub runbook: Option<String>,
+    #[serde(default)]
+    /// Whose alerts it makes incidents of, in place of a run: `alertmanager`.
+    pub alerts: Option<AlertSource>,
     #[serde(default)]
     /// Its system; the default one when absent.
     pub system: Option<String>,
-    /// The secret that the requests are signed with; there is no hook without one.
+    /// The secret that the requests are signed with, or that Alertmanager shows; there is no hook without one.
     pub secret: String,
     #[serde(default)]
     /// The parameters of the run.
     pub params: BTreeMap<String, Value>,
+}
+
+/// Who posts alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertSource {
+    /// The Alertmanager of Prometheus.
+    Alertmanager,
 }
 
 /// How long things stay.

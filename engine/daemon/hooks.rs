@@ -1,6 +1,6 @@
-//! Hooks: runs that other systems start.
+//! Hooks: runs that other systems start, and alerts they have.
 //!
-//! A request is signed: HMAC-SHA256 over its time and its raw body. It counts for five minutes, and once: its run
+//! A request for a run is signed: HMAC-SHA256 over its time and its raw body. It counts for five minutes, and once: its run
 //! has an identity that follows from the signature, so that a second run of it can not be recorded, whatever was
 //! restarted in between.
 
@@ -26,27 +26,49 @@ const TIMESTAMP: &str = "x-runbook-timestamp";
 /// The header with `sha256=` and the signature in hex, over the time, a dot and the body.
 const SIGNATURE: &str = "x-runbook-signature";
 
-/// A run that others may start.
+/// What others may do here.
 #[derive(Debug, Clone)]
 pub struct Hook {
-    /// What requests are signed with, or why it is not known.
+    /// What requests are signed with or show, or why it is not known.
     pub secret: Result<Secret>,
-    /// What they start.
-    pub order: Order,
+    /// What they do.
+    pub does: Deed,
+}
+
+/// What a request to a hook does.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    /// It starts a run.
+    Run(Box<Order>),
+    /// It brings alerts of Alertmanager; the system of those that name none.
+    Alerts(String),
 }
 
 /// Why a hook does nothing.
 #[derive(Debug)]
 pub(super) struct Refused(pub(super) StatusCode, pub(super) String);
 
+impl Hook {
+    /// Its secret.
+    pub(super) fn secret(&self, name: &str) -> Result<&Secret, Refused> {
+        self.secret.as_ref().map_err(|error| {
+            tracing::error!(hook = name, "{error}");
+            Refused(StatusCode::SERVICE_UNAVAILABLE, "the secret of this hook is not known; the log of the daemon says why".to_owned())
+        })
+    }
+}
+
 /// Starts the run of a hook.
-pub(super) fn start(runs: &std::sync::Arc<Runs>, name: &str, hook: &Hook, request: &Request, now: Timestamp) -> Result<Value, Refused> {
-    let secret = hook.secret.as_ref().map_err(|error| {
-        tracing::error!(hook = name, "{error}");
-        Refused(StatusCode::SERVICE_UNAVAILABLE, "the secret of this hook is not known; the log of the daemon says why".to_owned())
-    })?;
+pub(super) fn start(
+    runs: &std::sync::Arc<Runs>,
+    name: &str,
+    secret: &Secret,
+    order: &Order,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Value, Refused> {
     let id = admit(name, secret, request, now)?;
-    let queued = runs.order_once(&hook.order, id).map_err(|error| {
+    let queued = runs.order_once(order, id).map_err(|error| {
         let status = match error.kind {
             Kind::Conflict => StatusCode::CONFLICT,
             Kind::Store | Kind::NotStarted => StatusCode::SERVICE_UNAVAILABLE,

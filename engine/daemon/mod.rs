@@ -13,12 +13,14 @@
 //! | `socket.rs` | the control socket |
 //! | `pages.rs` | what is answered over HTTP, and the sign of life |
 //! | `hooks.rs` | runs that other systems start |
+//! | `alerts.rs` | alerts of Prometheus |
 //! | `metrics.rs` | what is counted |
 //! | `http.rs` | requests taken apart, answers put together |
 //! | `post.rs` | the delivery of messages |
 //! | `notice.rs` | what people are told of runs that nobody watched |
 //! | `systemd.rs` | what the service manager is told |
 
+mod alerts;
 mod care;
 mod hooks;
 mod http;
@@ -40,7 +42,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 pub use care::Place;
-pub use hooks::Hook;
+pub use hooks::{Deed, Hook};
 pub use pages::{Doors, Secret};
 pub use systemd::Manager;
 pub use timetable::Timetable;

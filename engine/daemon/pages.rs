@@ -4,10 +4,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::runtime::Builder;
 use zeroize::Zeroizing;
 
-use super::hooks::{self, Hook, Refused};
+use super::alerts::Alerts;
+use super::hooks::{self, Deed, Hook, Refused};
 use super::http::{Method, Request, Response, Site, StatusCode, serve};
 use super::metrics::{Metrics, Now};
 use super::now;
@@ -207,12 +209,31 @@ impl Pages {
     fn hook(&self, request: &Request, name: &str) -> Response {
         let hook = lock(&self.doors).hooks.get(name).cloned();
         let Some(hook) = hook else { return Response::text(StatusCode::NOT_FOUND, "there is no such hook") };
-        let response = match hooks::start(&self.runs, name, &hook, request, now()) {
+        let response = match self.deed(request, name, &hook) {
             Ok(value) => Response { status: StatusCode::ACCEPTED, kind: "application/json", body: format!("{value}\n") },
             Err(Refused(status, why)) => Response::text(status, why),
         };
         self.metrics.hooked(name, response.status.as_u16());
         response
+    }
+}
+
+impl Pages {
+    fn deed(&self, request: &Request, name: &str, hook: &Hook) -> Result<Value, Refused> {
+        let secret = hook.secret(name)?;
+        let system = match &hook.does {
+            Deed::Run(order) => return hooks::start(&self.runs, name, secret, order, request, now()),
+            Deed::Alerts(system) => system,
+        };
+        if !bearer(request).is_some_and(|shown| secret.is(shown)) {
+            return Err(Refused(StatusCode::UNAUTHORIZED, "show the secret: `Authorization: Bearer …`".to_owned()));
+        }
+        let project = self.runs.post().addresses().project;
+        let find = |name: &str| self.watches.of(name);
+        let taken = Alerts { store: &*self.store, project: &project, system, find: &find }.take(&request.body, now());
+        self.runs.post().call();
+        let taken = taken.inspect_err(|Refused(_, why)| tracing::warn!(hook = name, "alerts were refused: {why}"))?;
+        serde_json::to_value(taken).map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }
 }
 

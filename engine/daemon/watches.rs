@@ -142,6 +142,11 @@ impl Watches {
         end(std::mem::take(&mut lock(&self.held).each));
     }
 
+    /// A system that is watched.
+    pub(super) fn of(&self, name: &str) -> Option<Arc<Watched>> {
+        lock(&self.held).outlook.systems.iter().find(|watched| watched.system.name == name).cloned()
+    }
+
     /// How they are.
     pub(super) fn standing(&self) -> daemon::Watches {
         let held = lock(&self.held);

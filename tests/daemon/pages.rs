@@ -182,3 +182,36 @@ fn it_gives_a_sign_of_life() {
         stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
     }
 }
+
+#[test]
+fn alerts_of_prometheus_are_incidents_of_the_system_they_name() {
+    let text = "daemon.listen = \"127.0.0.1:0\"\n[hooks.alerts]\nalerts = \"alertmanager\"\nsystem = \"shop\"\nsecret = \"token\"\n\
+                [secrets.token]\nenv = \"TOKEN\"\n";
+    let shop = "title = \"Shop\"\ncode = \"SH\"\n[services]\nmanager = \"compose\"\nproject = \"shop\"\n[services.api]\n";
+    let project = Project::new().file("runbook.toml", text).file("runbooks/systems/shop.toml", shop);
+    let _daemon = project.serve_with(&[("TOKEN", "swordfish")]);
+    let (project, address) = address(project);
+    let body = |status: &str| {
+        format!(
+            "{{\"version\":\"4\",\"status\":\"{status}\",\"alerts\":[{{\"status\":\"{status}\",\"labels\":{{\"alertname\":\"ApiDown\",\
+             \"job\":\"shop-api\",\"severity\":\"critical\"}},\"annotations\":{{\"summary\":\"the API is down\"}},\
+             \"startsAt\":\"2026-01-01T00:00:00.5+01:00\",\"endsAt\":\"0001-01-01T00:00:00Z\"}}]}}"
+        )
+    };
+    let post = |token: &str, body: &str| {
+        ask(&address, &format!("POST /hooks/alerts HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}"), body.as_bytes())
+    };
+    let fires = body("firing");
+    assert_eq!((post("", &fires).0, post("swordfis", &fires).0), (401, 401));
+    assert_eq!((post("swordfish", "{").0, get(&address, "/hooks/alerts").0), (422, 405));
+    assert_eq!(post("swordfish", &fires), (202, "{\"firing\":1,\"resolved\":0,\"known\":0}\n".to_owned()));
+    assert_eq!(post("swordfish", &fires).0, 202);
+    let done = project.command(["incident", "show", "1"]).succeeds().says("the API is down").says("sev2 of shop").says("webhook ApiDown");
+    let done = done.then(["incident", "list", "--json"]).succeeds();
+    let json = done.json();
+    assert_eq!((json.as_array().unwrap().len(), json[0]["service"].as_str(), json[0]["count"].as_u64()), (1, Some("api"), Some(2)));
+    let done = done.then(["incident", "resolve", "1"]).succeeds();
+    // Told again of what a person has ended.
+    assert_eq!(post("swordfish", &fires).1, "{\"firing\":0,\"resolved\":0,\"known\":1}\n");
+    let _ = done.then(["incident", "list"]).succeeds().talks("nothing is open");
+}
