@@ -141,7 +141,11 @@ fn text(event: &Event, terminal: Terminal) -> Option<String> {
         EventKind::SubRun { run, runbook, .. } => format!("  {} {} #{run}", terminal.symbol(STRONG, "▸", ">"), visible(runbook)),
         EventKind::TakenFrom { run, step } => styled(DIM, format!("before `{}`: as in run #{run}", visible(step))),
         EventKind::CompensationStarted(_) => styled(DIM, "takes back what it did"),
-        EventKind::Prepared { .. } | EventKind::Read { .. } | EventKind::UndoRegistered { .. } | EventKind::Progress { .. } => return None,
+        EventKind::Prepared { .. }
+        | EventKind::Read { .. }
+        | EventKind::RunOrdered { .. }
+        | EventKind::UndoRegistered { .. }
+        | EventKind::Progress { .. } => return None,
         EventKind::Asked(asked) => format!("  waits: {}", visible(&asked.question)),
         EventKind::Answered { approved: true, by, .. } => format!("  approved by {}", visible(&by.join(", "))),
         EventKind::Answered { .. } => "  not approved".to_owned(),

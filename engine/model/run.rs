@@ -305,6 +305,7 @@ impl Run {
             EventKind::Prepared { .. }
             | EventKind::TakenFrom { .. }
             | EventKind::Read { .. }
+            | EventKind::RunOrdered { .. }
             | EventKind::UndoRegistered { .. }
             | EventKind::CompensationStarted(_)
             | EventKind::Log { .. }
@@ -459,6 +460,13 @@ pub enum EventKind {
         /// What it changes.
         effect: Effect,
     },
+    /// A step is about to start a run; durable before that is on record.
+    RunOrdered {
+        /// The step.
+        key: String,
+        /// The hash of what it asks for.
+        order: String,
+    },
     /// A step is a run of its own, which is recorded.
     SubRun {
         /// The step.
@@ -467,9 +475,6 @@ pub enum EventKind {
         run: u64,
         /// Its runbook.
         runbook: String,
-        /// The hash of what was asked for; nothing in older records.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        order: String,
     },
     /// The run waits for a person; durable before anyone is asked.
     Asked(Asked),
@@ -535,6 +540,7 @@ impl EventKind {
             Self::StepStarted(_) => "step started",
             Self::StepEnded { .. } => "step ended",
             Self::Effect { .. } => "effect",
+            Self::RunOrdered { .. } => "run-ordered",
             Self::SubRun { .. } => "sub-run",
             Self::Asked(_) => "asked",
             Self::Answered { .. } => "answered",

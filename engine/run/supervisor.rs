@@ -223,7 +223,7 @@ impl<'a> Supervisor<'a> {
                 Message::Worker(FromWorker::Ask { id, question }) if self.is_for_the_test(&question) => self.answer_by_test(id, question),
                 Message::Worker(FromWorker::Ask { id, question: Question::Flush }) => self.flush(id, scope, &mut beside.flush),
                 Message::Worker(FromWorker::Ask { id, question: Question::Run(order) }) => {
-                    self.order_run(id, order, scope, &mut beside.sub_runs)?;
+                    self.order_run(id, order, scope, &mut beside.sub_runs, watch)?;
                 }
                 Message::Worker(FromWorker::Ask { id, question: Question::Person(question) }) => self.ask_person(id, question),
                 Message::Worker(message) => self.handle(message, watch)?,

@@ -43,8 +43,6 @@ struct Child<'s> {
     /// The question it answers.
     id: u64,
     key: String,
-    /// The hash of what was asked for.
-    order: String,
     /// What stops it, once it is recorded.
     control: Option<Control>,
     /// How often it was told to stop.
@@ -118,14 +116,25 @@ enum Next {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Takes an order. It is answered when that run is over.
-    pub(super) fn order_run<'s>(&mut self, id: u64, order: RunOrder, scope: &'s Scope<'s, '_>, subs: &mut SubRuns<'s>) -> Result<()>
+    /// Takes an order. It is answered when that run is over. What is asked for is durable before that run is on record.
+    pub(super) fn order_run<'s>(
+        &mut self,
+        id: u64,
+        order: RunOrder,
+        scope: &'s Scope<'s, '_>,
+        subs: &mut SubRuns<'s>,
+        watch: &mut dyn FnMut(&Run, &Event),
+    ) -> Result<()>
     where
         'a: 's,
     {
         let store = self.store;
         match self.next(&order) {
-            Ok(Next::Start(ordered)) => self.clear(SubRun { id, order, ordered, run: None }, scope, subs),
+            Ok(Next::Start(ordered)) => {
+                self.event(EventKind::RunOrdered { key: order.key.clone(), order: hash(&order) }, watch)?;
+                self.commit()?;
+                self.clear(SubRun { id, order, ordered, run: None }, scope, subs);
+            }
             Ok(Next::GoOn(run, ordered)) => self.clear(SubRun { id, order, ordered, run: Some(run) }, scope, subs),
             Ok(Next::Await(run)) => self.spawn(id, &order, scope, subs, move |teller, let_go| {
                 let found = store.run(run)?;
@@ -185,8 +194,8 @@ impl<'a> Supervisor<'a> {
             teller.say(Told::Over(Box::new(over)));
         });
         let takes_back = self.compensation.is_some();
-        let (key, order) = (order.key.clone(), hash(order));
-        subs.under_way.push(Child { id, key, order, control: None, cancels: 0, leaves: None, takes_back, let_go, thread });
+        let key = order.key.clone();
+        subs.under_way.push(Child { id, key, control: None, cancels: 0, leaves: None, takes_back, let_go, thread });
         self.below = subs.under_way.len();
     }
 
@@ -223,12 +232,13 @@ impl<'a> Supervisor<'a> {
         if run.runbook != order.runbook {
             return Ok(true);
         }
-        let asked = hash(order);
-        let is_other = |event: &Event| {
-            matches!(&event.kind, EventKind::SubRun { key, run: number, order: of, .. }
-                if *key == order.key && *number == run.run && !of.is_empty() && *of != asked)
+        let of = |event: &Event| match &event.kind {
+            EventKind::RunOrdered { key, order: of } if *key == order.key => Some(of.clone()),
+            _ => None,
         };
-        Ok(self.store.events(self.run.id)?.iter().any(is_other) && !self.has_heard_of(&order.key, run.run)?)
+        // Records of older versions do not say what was asked for.
+        let recorded = self.store.events(self.run.id)?.iter().rev().find_map(of);
+        Ok(recorded.is_some_and(|recorded| recorded != hash(order)) && !self.has_heard_of(&order.key, run.run)?)
     }
 
     /// Whether what became of this sub-run was told to the script.
@@ -284,8 +294,7 @@ impl<'a> Supervisor<'a> {
         match told {
             Told::Begun { run, runbook, control } => {
                 child.control = control;
-                let order = child.order.clone();
-                self.event(EventKind::SubRun { key, run, runbook, order }, watch)
+                self.event(EventKind::SubRun { key, run, runbook }, watch)
             }
             Told::Doing(text) => self.event(EventKind::Progress { step: key, text, done: None }, watch),
             Told::Asks(run, event) => {
