@@ -90,6 +90,7 @@ fn argument(function: &str, parameter: &str, port: u16) -> String {
             "\"/etc/hostname\"".to_owned()
         }
         (_, "path" | "log", _) => "\"main\"".to_owned(),
+        (_, "part", _) => "\"machine\"".to_owned(),
         (_, "mode", _) => "\"0644\"".to_owned(),
         (_, "owner", _) => "\"root\"".to_owned(),
         (_, "sql", _) => "\"SELECT 1\"".to_owned(),
@@ -140,7 +141,7 @@ fn without_a_grant_every_function_refuses_and_the_kernel_is_asked_for_nothing() 
     let calls = calls(port);
     assert!(calls.len() > 100, "{} calls", calls.len());
     // The header may ask for anything: what the policy leaves of it is nothing.
-    let asks = ["sys", "docker", "systemd", "net", "redis", "sql", "secrets", "notify", "store", "runs"];
+    let asks = ["sys", "docker", "systemd", "net", "redis", "sql", "secrets", "notify", "store", "runs", "samples", "incidents"];
     let verbs = |section: &str| match section {
         "docker" => {
             "\"list:*\", \"inspect:*\", \"logs:*\", \"stats:*\", \"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\", \"images:*\", \"disk:*\""
@@ -148,7 +149,8 @@ fn without_a_grant_every_function_refuses_and_the_kernel_is_asked_for_nothing() 
         "systemd" => "\"status:*\", \"logs:*\", \"restart:*\", \"start:*\", \"stop:*\"",
         "net" => "\"connect:* @loopback\", \"ping:* @loopback\", \"resolve:* @loopback\", \"listeners:* @loopback\"",
         "redis" | "sql" => "\"*:write\"",
-        "store" => "\"write:*\"",
+        "store" | "samples" => "\"write:*\"",
+        "incidents" => "\"open:*\", \"note:*\", \"ack:*\", \"resolve:*\", \"escalate:*\"",
         "runs" => "\"read:*\"",
         _ => "\"*\"",
     };

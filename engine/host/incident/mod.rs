@@ -247,6 +247,7 @@ fn listed(call: &Call<'_>, options: rhai::Map) -> RhaiResultOf<Dynamic> {
 }
 
 fn opened(call: &Call<'_>, about: rhai::Map) -> RhaiResultOf<Dynamic> {
+    call.permit_any("incidents", "open")?;
     let opening: Opening = data(&Dynamic::from_map(about), "this is no incident").map_err(|error| call.fail(error))?;
     if opening.title.trim().is_empty() || opening.title.contains('\n') || opening.title.len() > LONGEST || opening.text.len() > LONGEST {
         return Err(call.fail(Error::new(Kind::Invalid, "the title is no line of text").hint("say in one line what is wrong")));

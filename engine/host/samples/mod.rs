@@ -346,6 +346,7 @@ fn picked(call: &Call<'_>, samples: rhai::Array, selector: &str) -> RhaiResultOf
 }
 
 fn appended(call: &Call<'_>, samples: rhai::Array) -> RhaiResultOf<Dynamic> {
+    call.permit_any("samples", "write")?;
     if samples.len() > MOST {
         let error = Error::new(Kind::Limit, format!("there are {} samples, and {MOST} can be kept at once", samples.len()));
         return Err(call.fail(error.hint("keep them in several calls")));
