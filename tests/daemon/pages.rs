@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{project, wait_for};
@@ -204,7 +205,9 @@ fn alerts_of_prometheus_are_incidents_of_the_system_they_name() {
     let fires = body("firing");
     assert_eq!((post("", &fires).0, post("swordfis", &fires).0), (401, 401));
     assert_eq!((post("swordfish", "{").0, get(&address, "/hooks/alerts").0), (422, 405));
-    assert_eq!(post("swordfish", &fires), (202, "{\"firing\":1,\"resolved\":0,\"known\":0}\n".to_owned()));
+    let told = |(status, body): (u16, String)| (status, serde_json::from_str::<Value>(&body).unwrap());
+    let fired = json!({ "firing": 1, "resolved": 0, "known": 0 });
+    assert_eq!(told(post("swordfish", &fires)), (202, fired));
     assert_eq!(post("swordfish", &fires).0, 202);
     let done = project.command(["incident", "show", "1"]).succeeds().says("the API is down").says("sev2 of shop").says("webhook ApiDown");
     let done = done.then(["incident", "list", "--json"]).succeeds();
@@ -212,6 +215,6 @@ fn alerts_of_prometheus_are_incidents_of_the_system_they_name() {
     assert_eq!((json.as_array().unwrap().len(), json[0]["service"].as_str(), json[0]["count"].as_u64()), (1, Some("api"), Some(2)));
     let done = done.then(["incident", "resolve", "1"]).succeeds();
     // Told again of what a person has ended.
-    assert_eq!(post("swordfish", &fires).1, "{\"firing\":0,\"resolved\":0,\"known\":1}\n");
+    assert_eq!(told(post("swordfish", &fires)).1, json!({ "firing": 0, "resolved": 0, "known": 1 }));
     let _ = done.then(["incident", "list"]).succeeds().talks("nothing is open");
 }
