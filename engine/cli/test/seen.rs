@@ -84,8 +84,9 @@ pub(super) fn look(store: &dyn Store, run: &Run, above: &str, seen: &mut Vec<See
 pub(super) fn left(seen: &[Seen]) -> (usize, Vec<String>) {
     let forward: Vec<&Seen> = seen.iter().filter(|step| !step.undo && step.changes().next().is_some()).collect();
     let back: Vec<&Seen> = seen.iter().filter(|step| step.undo && step.is_done()).collect();
-    let names_one =
-        |undo: &Seen| undo.changes().any(|change| forward.iter().flat_map(|step| step.changes()).any(|done| is_about(change, done)));
+    // Also what was as it should be before: its compensation is of no other step.
+    let all = || seen.iter().filter(|step| !step.undo).flat_map(|step| &step.step.effects);
+    let names_one = |undo: &Seen| undo.changes().any(|change| all().any(|done| is_about(change, done)));
     let stands_at = |undo: &Seen| {
         let own = || forward.iter().filter(|step| step.run == undo.run);
         own().rfind(|step| step.order < undo.order).or_else(|| own().next()).map(|step| step.key.as_str())
@@ -172,6 +173,14 @@ mod tests {
             seen("undo: unmount", 1, true, &[("exec::run", "/bin/umount")]),
         ];
         assert_eq!(left(&steps), (2, vec!["docker::start web".to_owned()]));
+    }
+
+    #[test]
+    fn the_compensation_of_a_step_that_changed_nothing_this_time_takes_nothing_else_back() {
+        let mut write = seen("write", 0, false, &[("fs::write", "/a/new")]);
+        write.step.effects[0].idle = true;
+        let steps = [write, seen("log", 2, false, &[("fs::append", "/a/log")]), seen("undo: clear", 1, true, &[("fs::remove", "/a/new")])];
+        assert_eq!(left(&steps), (1, vec!["fs::append /a/log".to_owned()]));
     }
 
     #[test]
