@@ -283,6 +283,42 @@ fn a_secret_is_found_nowhere() {
 }
 
 #[test]
+fn a_secret_that_is_handed_to_a_sub_run_is_found_nowhere() {
+    let child = r#"runbook(#{ title: "c", params: #{ key: #{ type: "secret" } }, allow: #{ secrets: ["parameter-key"], exec: ["/bin/sh"] } });
+        let calls = || exec::run(["/bin/sh", "-c", "cat; sleep 0.05", "a-mark-of-the-test"], #{ stdin: params::key, env: #{ MARK: "of-the-test" } });
+        let said = step("use it", || calls.call().stdout);
+        print(said); output("said", said); output("kept", said, #{ file: "kept.txt" });
+        throw `failed with ${said}`;"#;
+    let parent = r#"runbook(#{ title: "p", params: #{ token: #{ type: "secret" } }, allow: #{ runs: ["child"], secrets: ["parameter-token"] } });
+        try { run("child", #{ key: params::token }); } catch (error) { print(error); output("why", `${error}`); }"#;
+    let project = Project::new().runbook("child", child).runbook("parent", parent).file("token.txt", SENTINEL);
+    private(&project.path().join("token.txt"));
+    let watch = Watch::begin();
+    let done = project.command(["run", "parent", "-p", "token=@token.txt"]).run();
+    let seen = watch.end();
+    is_clean("stdout", done.stdout.as_bytes());
+    is_clean("stderr", done.stderr.as_bytes());
+    assert!(done.stderr.contains("***"), "{}", done.stderr);
+    assert!(seen.secret.is_empty(), "seen in {:?}", seen.secret);
+    assert!(
+        seen.arguments > 0 && seen.variables > 0,
+        "{} rounds saw {} and {}\n{}",
+        seen.rounds,
+        seen.arguments,
+        seen.variables,
+        done.stderr
+    );
+    let child = done.then(["report", "2", "--json"]).succeeds();
+    assert_eq!((&child.json()["runbook"], &child.json()["params"]["key"]), (&"child".into(), &"***".into()));
+    let mut found = Vec::new();
+    files(&child.project.state(), &mut found);
+    assert!(found.iter().any(|path| path.ends_with("kept.txt")), "{found:?}");
+    for path in found {
+        is_clean(&path.display().to_string(), &std::fs::read(&path).unwrap());
+    }
+}
+
+#[test]
 fn a_short_secret_is_refused_and_a_readable_file_too() {
     let text = "runbook(#{ title: \"t\", allow: #{ secrets: [\"api\"] } });";
     let project = |mode: u32, value: &str| {

@@ -245,9 +245,9 @@ impl run::Dispatch for Below {
         self.office().plan(order, above)
     }
 
-    fn again(&self, run: &Run, events: &[Event], above: &Request, planned: Option<&Plan>) -> Result<Ordered> {
+    fn again(&self, order: &RunOrder, run: &Run, events: &[Event], above: &Request, planned: Option<&Plan>) -> Result<Ordered> {
         let _helpers = helpers();
-        self.office().again(run, events, above, planned)
+        self.office().again(order, run, events, above, planned)
     }
 
     fn worker(&self) -> Result<Worker> {

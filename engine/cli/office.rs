@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::cli::app::App;
+use crate::cli::params::secret_of;
 use crate::cli::resume::{asked_again, prepared, recorded_script};
 use crate::cli::run::{Asked, plain_params, this_binary};
 use crate::cli::{clearance, commit};
@@ -36,10 +37,11 @@ impl Dispatch for Office<'_> {
         Ok(self.asked(order, above)?.for_plan(self.app, self.state, self.store)?)
     }
 
-    fn again(&self, run: &Run, events: &[Event], above: &Request, planned: Option<&Plan>) -> Result<Ordered> {
+    fn again(&self, order: &RunOrder, run: &Run, events: &[Event], above: &Request, planned: Option<&Plan>) -> Result<Ordered> {
         let script = recorded_script(self.store, run)?;
-        let prepared = prepared(run, events, self.app)?;
-        let secret_params = passed_on(&script.header, &prepared.params, above);
+        let mut prepared = prepared(run, events, self.app)?;
+        let (handed, secret_params) = handed(&script.header, order, above);
+        prepared.params.extend(handed);
         let asked = asked_again(run, above.origin.clone(), script, prepared, secret_params);
         let request = asked.for_sub_run(self.app, self.state, self.store)?;
         let approvals = clearance::of_sub_run_again(&request, planned, self.store, self.app)?;
@@ -65,8 +67,9 @@ impl Office<'_> {
             Some(other) if *other != above.system.name => app.system(Some(other))?,
             _ => above.system.clone(),
         };
-        let secret_params = passed_on(&script.header, &order.params, above);
-        let given = order.params.iter().map(|(name, value)| (name.clone(), Given::Value(value.clone()))).collect();
+        let (handed, secret_params) = handed(&script.header, order, above);
+        let params = order.params.clone().into_iter().chain(handed);
+        let given = params.map(|(name, value)| (name, Given::Value(value))).collect();
         let wrong = |error: Error| Error { kind: Kind::Invalid, ..error }.target(&order.runbook);
         let (shown, _) = check_params(&script.header, &given).map_err(wrong)?;
         Ok(Asked {
@@ -95,9 +98,11 @@ fn must_pass_the_check(script: &Script) -> Result<()> {
         .hint(format!("runbook check {name}")))
 }
 
-/// The secrets among parameters that the run above was given: a name alone would say nothing below.
-fn passed_on(header: &Header, params: &BTreeMap<String, Value>, above: &Request) -> BTreeMap<String, String> {
+/// The parameters that are secrets of the run above, by the names they have below, and their values by these names:
+/// below nobody knows, and nobody need be granted, what they are called above.
+fn handed(header: &Header, order: &RunOrder, above: &Request) -> (BTreeMap<String, Value>, BTreeMap<String, String>) {
     let is_secret = |name: &String| header.params.get(name).is_some_and(|param| param.kind == ParamType::Secret);
-    let names = params.iter().filter(|(name, _)| is_secret(name)).filter_map(|(_, value)| value.as_str());
-    names.filter_map(|name| Some((name.to_owned(), above.secrets.value(name).ok()?.to_owned()))).collect()
+    let value_of = |value: &Value| above.secrets.value(value.as_str()?).ok().map(str::to_owned);
+    let secrets = order.params.iter().filter(|(name, _)| is_secret(name)).filter_map(|(name, value)| Some((name, value_of(value)?)));
+    secrets.map(|(name, value)| ((name.clone(), secret_of(name).into()), (secret_of(name), value))).unzip()
 }

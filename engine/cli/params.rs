@@ -55,6 +55,11 @@ pub(super) fn read(
     Ok((given, secrets))
 }
 
+/// The name of the secret that is given as this parameter.
+pub(super) fn secret_of(parameter: &str) -> String {
+    format!("parameter-{parameter}")
+}
+
 /// Takes the values of secrets out of what was given, and leaves their names there.
 pub(super) fn secrets_of(given: &mut BTreeMap<String, Given>, header: &Header) -> BTreeMap<String, String> {
     let mut secrets = BTreeMap::new();
@@ -62,7 +67,7 @@ pub(super) fn secrets_of(given: &mut BTreeMap<String, Given>, header: &Header) -
         if header.params.get(name).is_some_and(|param| param.kind == ParamType::Secret)
             && let Given::Text(text) = value
         {
-            let secret = format!("parameter-{name}");
+            let secret = secret_of(name);
             secrets.insert(secret.clone(), std::mem::replace(text, secret));
         }
     }

@@ -202,7 +202,7 @@ pub(super) fn secrets_again(
         );
     }
     let missing = params.iter().find(|(name, value)| {
-        let secret = format!("parameter-{name}");
+        let secret = params::secret_of(name);
         is_secret(name) && value.as_str() == Some(&secret) && !secrets.contains_key(&secret)
     });
     match missing {

@@ -29,7 +29,7 @@ pub trait Dispatch: Sync {
     /// # Errors
     ///
     /// As [`Dispatch::order`], and `store`.
-    fn again(&self, run: &Run, events: &[Event], above: &Request, planned: Option<&Plan>) -> Result<Ordered>;
+    fn again(&self, order: &RunOrder, run: &Run, events: &[Event], above: &Request, planned: Option<&Plan>) -> Result<Ordered>;
 
     /// A process for a run.
     ///

@@ -216,7 +216,7 @@ impl<'a> Supervisor<'a> {
             }
             let (run, events) = (self.store.run(last.id)?, self.store.events(last.id)?);
             if run.status.is_resumable() && run.error.is_some() && !Journal::read(&events).took_back_all(&run) {
-                let Ordered { request, approvals } = self.dispatch.again(&run, &events, &self.request, planned)?;
+                let Ordered { request, approvals } = self.dispatch.again(order, &run, &events, &self.request, planned)?;
                 return Ok(Next::GoOn(last.id, Ordered { request: self.part(request, within), approvals }));
             }
             if run.status != RunState::Skipped && !self.has_heard_of(&order.key, run.run)? {
