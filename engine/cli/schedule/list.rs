@@ -45,8 +45,8 @@ pub(crate) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     let runbooks = app.library()?.names();
     let listed = schedules.known.iter().map(|known| {
         let filter = TickFilter { schedule: Some(known.entry.key.clone()), limit: 1, ..TickFilter::default() };
-        let listed = of(known, &|key| states.get(key), store.ticks(&filter)?.pop());
-        Ok((known, Listed { exists: runbooks.contains(&listed.runbook), ..listed }))
+        let exists = runbooks.contains(&known.entry.runbook);
+        Ok((known, of(known, exists, &|key| states.get(key), store.ticks(&filter)?.pop())))
     });
     let listed = listed.collect::<Result<Vec<(&Known, Listed)>>>()?;
     if app.json {
@@ -69,7 +69,7 @@ pub(crate) fn run(args: Args, app: &App) -> Result<u8, Problems> {
     Ok(0)
 }
 
-fn of<'s>(known: &Known, state: &dyn Fn(&str) -> Option<&'s ScheduleState>, last: Option<Tick>) -> Listed {
+fn of<'s>(known: &Known, exists: bool, state: &dyn Fn(&str) -> Option<&'s ScheduleState>, last: Option<Tick>) -> Listed {
     let entry = &known.entry;
     let holds = |state: &'s ScheduleState| state.paused.as_ref().filter(|pause| pause.holds(now()));
     let paused = [entry.key.clone(), format!("{}/*", entry.system), "*".to_owned()].iter().find_map(|key| state(key).and_then(holds));
@@ -81,7 +81,7 @@ fn of<'s>(known: &Known, state: &dyn Fn(&str) -> Option<&'s ScheduleState>, last
         words: entry.timing.in_words(),
         source: known.source,
         enabled: known.enabled,
-        exists: true,
+        exists,
         paused: paused.cloned(),
         skip: state(&entry.key).map_or(0, |state| state.skip),
         next: entry.timing.next(now()).filter(|_| known.enabled).map(|due| entry.start(due.at)),
