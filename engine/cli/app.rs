@@ -206,8 +206,16 @@ impl App {
     }
 }
 
-/// A secret that was set with `runbook secret set`; nothing when it was not.
-pub(super) fn stored_secret(state: &StateDir, environment: &Environment, name: &str) -> Result<Option<String>> {
+/// The value of a secret, from where the settings say, or as it was set with `runbook secret set`; nothing
+/// when it has none.
+pub(super) fn secret_value(project: &Project, state: &StateDir, environment: &Environment, name: &str) -> Result<Option<String>> {
+    match project.settings.secrets.get(name) {
+        Some(source) => source.read(name, &project.root, environment).map(Some),
+        None => stored_secret(state, environment, name),
+    }
+}
+
+fn stored_secret(state: &StateDir, environment: &Environment, name: &str) -> Result<Option<String>> {
     let vault = Vault::of(state);
     if !vault.has(name) {
         return Ok(None);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::cli::app::{App, stored_secret};
+use crate::cli::app::{App, secret_value};
 use crate::cli::office::Office;
 use crate::cli::resume::{asked_again, plan_of, prepared, recorded_script, secrets_again};
 use crate::cli::run::{Asked, Order as Wanted, asked_of, passed};
@@ -212,12 +212,7 @@ fn secrets_to_look(system: &System, app: &App, state: &StateDir) -> (Secrets, Ve
 
 /// The value of a secret.
 fn secret(name: &str, app: &App, state: &StateDir) -> Result<String> {
-    let project = app.project()?;
-    let value = match project.settings.secrets.get(name) {
-        Some(source) => Some(source.read(name, &project.root, &app.environment)?),
-        None => stored_secret(state, &app.environment, name)?,
-    };
-    let value = value.filter(|value| !value.is_empty());
+    let value = secret_value(app.project()?, state, &app.environment, name)?.filter(|value| !value.is_empty());
     value.ok_or_else(|| Error::new(Kind::Config, format!("there is no secret `{name}`")).hint(format!("runbook secret set {name}")))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::app::{App, stored_secret};
+use crate::cli::app::{App, secret_value};
 use crate::cli::history::now;
 use crate::cli::report::visible;
 use crate::cli::terminal::{DIM, styled};
@@ -50,12 +50,8 @@ fn look_up(project: &Project, channel: &Channel, environment: &Environment, stat
     let contacts = serde_json::to_string(&system.contacts).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
     let mut values = BTreeMap::new();
     for name in names_in(&contacts) {
-        let value = match project.settings.secrets.get(name) {
-            Some(source) => source.read(name, &project.root, environment).map(Some),
-            None => stored_secret(state, environment, name),
-        };
         // One that can not be read is missed by its own contact; the others are still told.
-        if let Ok(Some(value)) = value {
+        if let Ok(Some(value)) = secret_value(project, state, environment, name) {
             values.insert(name.to_owned(), value);
         }
     }

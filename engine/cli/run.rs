@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::cli::app::App;
+use crate::cli::app::{App, secret_value};
 use crate::cli::commit;
 use crate::cli::live::Live;
 use crate::cli::office::Office;
@@ -578,18 +578,11 @@ pub(super) fn secrets(
     hide();
     let mut values = params;
     for name in names {
-        let value = match project.settings.secrets.get(&name) {
-            Some(source) => {
-                if let Some(variable) = &source.env {
-                    let text =
-                        format!("secret `{name}` comes from `{variable}`, which every program started here inherits; a file is safer");
-                    app.terminal.say(&format!("{} {text}", styled(WARN, "warning:")));
-                }
-                Some(source.read(&name, &project.root, &app.environment)?)
-            }
-            None => super::app::stored_secret(state, &app.environment, &name)?,
-        };
-        if let Some(value) = value {
+        if let Some(variable) = project.settings.secrets.get(&name).and_then(|source| source.env.as_ref()) {
+            let text = format!("secret `{name}` comes from `{variable}`, which every program started here inherits; a file is safer");
+            app.terminal.say(&format!("{} {text}", styled(WARN, "warning:")));
+        }
+        if let Some(value) = secret_value(project, state, &app.environment, &name)? {
             values.insert(name, value);
         }
     }

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::cli::app::{App, stored_secret};
+use crate::cli::app::{App, secret_value};
 use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, styled, table};
 use crate::config::{BUILTIN, KeyPlace, Problems, Right, SecretSource};
 use crate::error::{Error, Kind, Result};
@@ -206,11 +206,8 @@ pub(super) fn known(app: &App) -> Result<Vec<Known>, Problems> {
         needed.entry(name).or_default();
     }
     let look = |(name, systems): (String, BTreeSet<String>)| {
-        let (source, value) = match project.settings.secrets.get(&name) {
-            Some(source) => (place(source), source.read(&name, &project.root, &app.environment).map(Some)),
-            None => ("set here".to_owned(), stored_secret(&state, &app.environment, &name)),
-        };
-        let (state, source, problem) = match value {
+        let source = project.settings.secrets.get(&name).map_or_else(|| "set here".to_owned(), place);
+        let (state, source, problem) = match secret_value(project, &state, &app.environment, &name) {
             Ok(Some(_)) => ("set", source, None),
             Ok(None) => ("missing", String::new(), Some(format!("runbook secret set {name}"))),
             Err(error) => ("broken", source, Some(error.message)),
