@@ -5,7 +5,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use crate::cli::app::App;
@@ -69,7 +68,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
 
 fn list(args: &ListArgs, app: &App) -> Result<u8> {
     let (_, store) = app.store()?;
-    let since = args.since.map(|span| now() - SignedDuration::try_from(span.0).unwrap_or(SignedDuration::ZERO));
+    let since = args.since.map(|span| span.before(now()));
     let rows = store.audited(&AuditFilter { since, limit: args.limit, action: None })?;
     if app.json {
         app.answer_json(&rows)?;

@@ -1,7 +1,7 @@
 //! `runbook history`: past runs.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::app::App;
 use crate::cli::terminal::{DIM, STRONG, styled, table};
@@ -42,7 +42,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    let since = args.since.map(|span| now() - SignedDuration::try_from(span.0).unwrap_or(SignedDuration::ZERO));
+    let since = args.since.map(|span| span.before(now()));
     let filter = Filter { runbook: args.runbook, system: args.system, states, since, limit: args.limit, ..Filter::default() };
     let runs = store.list(&filter)?;
     if app.json {

@@ -1,7 +1,6 @@
 //! `runbook incident`: what is broken, who takes care of it, and what was learnt.
 
 use clap::{Subcommand, ValueEnum};
-use jiff::SignedDuration;
 
 use crate::cli::app::App;
 use crate::cli::history::{ago, now};
@@ -170,7 +169,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<u8, Problems> {
 
 fn list(all: bool, system: Option<String>, since: Option<Span>, limit: u32, app: &App) -> Result<()> {
     let (_, store) = app.store()?;
-    let since = since.map(|span| now() - SignedDuration::try_from(span.0).unwrap_or(SignedDuration::ZERO));
+    let since = since.map(|span| span.before(now()));
     let incidents = store.incidents(&IncidentFilter { system, open: !all, since, limit })?;
     if app.json {
         return app.answer_json(&incidents);

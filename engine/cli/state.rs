@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::cli::app::App;
@@ -175,7 +174,7 @@ fn prune(dry_run: bool, app: &App) -> Result<u8, Problems> {
     if !dry_run {
         app.permit(&store, Right::Manage, "", None)?;
     }
-    let ago = |span: Span| now() - SignedDuration::try_from(span.0).unwrap_or(SignedDuration::ZERO);
+    let ago = |span: Span| span.before(now());
     let retention = Retention { before: ago(keep.runs), keep_min: keep.keep_min };
     let subject = format!("runs before {}", retention.before.strftime("%Y-%m-%d %H:%M:%S UTC"));
     let removed = if dry_run {

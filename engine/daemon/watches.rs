@@ -131,8 +131,8 @@ impl Watches {
         let board = Arc::new(Mutex::new(Watching { system: watched.system.name.clone(), ..Watching::default() }));
         let (stop, stopped) = channel(false);
         let name = format!("watch {}", watched.system.name);
-        let duty = Duty { watched, means, runs: self.runs.clone(), board: board.clone(), directory: self.state.root().to_owned() };
-        let thread = std::thread::Builder::new().name(name).spawn(move || duty.work(&stopped));
+        let shift = Shift { watched, means, runs: self.runs.clone(), board: board.clone(), directory: self.state.root().to_owned() };
+        let thread = std::thread::Builder::new().name(name).spawn(move || shift.work(&stopped));
         let thread = thread.map_err(|error| Error::because(Kind::Limit, "no thread for a watch", &error))?;
         Ok(Guard { board, stop, thread })
     }
@@ -169,7 +169,7 @@ fn end(each: Vec<Guard>) {
 }
 
 fn kept_for(longest: Span) -> Keep {
-    let longest = jiff::SignedDuration::try_from(longest.0).unwrap_or(jiff::SignedDuration::MAX);
+    let longest = longest.signed();
     let keep = Keep::default();
     Keep { raw: keep.raw.min(longest), minutes: keep.minutes.min(longest), hours: longest, ..keep }
 }
@@ -185,7 +185,7 @@ impl Outlook {
 }
 
 /// The work of one watch.
-struct Duty {
+struct Shift {
     watched: Arc<Watched>,
     means: Means,
     runs: Arc<Runs>,
@@ -193,7 +193,7 @@ struct Duty {
     directory: std::path::PathBuf,
 }
 
-impl Duty {
+impl Shift {
     /// Watches until it is told to stop, whatever happens in between.
     fn work(&self, stop: &Receiver<bool>) {
         let mut wait = AGAIN;
@@ -255,7 +255,7 @@ fn is_over(stop: Receiver<bool>, wait: Duration) -> bool {
     }
 }
 
-impl Around for Duty {
+impl Around for Shift {
     fn now(&self) -> Timestamp {
         now()
     }

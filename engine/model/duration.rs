@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Kind, Result};
@@ -26,6 +26,16 @@ impl Span {
 }
 
 impl Span {
+    /// The same length, or the longest there is, for moments to be reckoned with.
+    pub fn signed(self) -> SignedDuration {
+        SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX)
+    }
+
+    /// The moment so long before another one, or the first there is.
+    pub fn before(self, moment: Timestamp) -> Timestamp {
+        moment.checked_sub(self.signed()).unwrap_or(Timestamp::MIN)
+    }
+
     /// The span to the millisecond, as in `1h` or `1d 12h 30s`; it reads back as the same.
     pub fn exact(self) -> String {
         let mut rest = self.0.as_millis();

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::rule::{Answer, fresh};
-use crate::model::Labels;
 use crate::model::system::Rule;
+use crate::model::{Labels, Span};
 
 /// How one rule stands for the series with some labels.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -89,7 +89,7 @@ impl Alarm {
             Answer::Beyond(value) => {
                 self.value = Some(value);
                 let since = *self.holds.get_or_insert(now);
-                let hold = rule.hold.map_or(SignedDuration::ZERO, |span| SignedDuration::try_from(span.0).unwrap_or(SignedDuration::MAX));
+                let hold = rule.hold.map_or(SignedDuration::ZERO, Span::signed);
                 if self.fires.is_none() && now.duration_since(since) >= hold {
                     self.fires = Some(now);
                     turns.push(Turn::Fired(value));

@@ -158,7 +158,7 @@ impl Drill {
         let sources = Sources::of(rule)?;
         let mut alarms = Alarms::default();
         let (mut now, end) = (start(), after(moment)?);
-        let step = SignedDuration::try_from(self.look.unwrap_or(self.every).0).unwrap_or(SignedDuration::from_secs(30));
+        let step = self.look.unwrap_or(self.every).signed();
         while now <= end {
             alarms.take(rule, &look(rule, &sources, tracks, now), now);
             now = now.checked_add(step.max(SignedDuration::from_secs(1))).map_err(|_| too_long())?;

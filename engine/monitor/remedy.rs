@@ -111,7 +111,7 @@ pub fn decide(name: &str, policy: &Remediation, case: &Case, given: &Conditions<
     if let Some(number) = case.because {
         return skip(format!("it is because of incident #{number}"));
     }
-    if given.now.duration_since(fires) < signed(policy.hold.unwrap_or_default()) {
+    if given.now.duration_since(fires) < policy.hold.unwrap_or_default().signed() {
         return skip("not for long enough yet");
     }
     let target = match target(policy, &case.cause) {
@@ -125,7 +125,7 @@ pub fn decide(name: &str, policy: &Remediation, case: &Case, given: &Conditions<
     if is_given_up(name, case, given, &target) {
         return skip("given up: it is a person's now");
     }
-    let per = signed(policy.per.unwrap_or(PER));
+    let per = policy.per.unwrap_or(PER).signed();
     // Those for the same incident count however long ago: it is still there.
     let is_recent = |repair: &Repair| repair.incident == case.incident || given.now.duration_since(repair.at) < per;
     let recent: Vec<&Repair> = tries.into_iter().filter(|repair| counts(repair) && is_recent(repair)).collect();
@@ -203,11 +203,7 @@ fn back_off(policy: &Remediation, tries: usize) -> SignedDuration {
     let first = policy.cooldown.unwrap_or(BACK_OFF).0;
     let most = Duration::from_secs(3600).max(first);
     let doubled = first.saturating_mul(1 << (tries - 1).min(16));
-    signed(Span(doubled.min(most)))
-}
-
-fn signed(span: Span) -> SignedDuration {
-    SignedDuration::try_from(span.0).unwrap_or(SignedDuration::MAX)
+    Span(doubled.min(most)).signed()
 }
 
 /// What the decision leaves in the store, when it leaves something.

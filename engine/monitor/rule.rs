@@ -1,13 +1,12 @@
 //! What a rule says of samples at one moment.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::Result;
 use crate::model::system::{Over, Rule, RuleKind};
-use crate::model::{Labels, Reading, Sample, Selector, Track};
+use crate::model::{Labels, Reading, Sample, Selector, Span, Track};
 
 /// How long a sample counts when the rule does not say how long its series may be absent; as in Prometheus.
 const FRESH: SignedDuration = SignedDuration::from_mins(5);
@@ -55,15 +54,11 @@ impl Sources {
 
 /// How long a sample of a rule's series counts.
 pub fn fresh(rule: &Rule) -> SignedDuration {
-    rule.no_data.map_or(FRESH, |span| signed(span.0))
+    rule.no_data.map_or(FRESH, Span::signed)
 }
 
 fn window(rule: &Rule) -> SignedDuration {
-    rule.window.map_or(FRESH, |span| signed(span.0))
-}
-
-fn signed(span: Duration) -> SignedDuration {
-    SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX)
+    rule.window.map_or(FRESH, Span::signed)
 }
 
 /// What a rule says of these samples at this moment, by the labels it keeps apart.

@@ -12,7 +12,7 @@ use super::watch::LOOK;
 use crate::host::Ctx;
 use crate::host::measure::{self, Measured};
 use crate::model::system::{RuleKind, System};
-use crate::model::{Labels, Reading, Sample, Selector, Series};
+use crate::model::{Labels, Reading, Sample, Selector, Series, Span};
 
 /// No measurement takes longer; clients end before.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -193,8 +193,7 @@ impl Rounds {
         let mut due = Vec::new();
         for (place, round) in self.each.iter_mut().enumerate() {
             let every = round.every;
-            let went_back =
-                round.next.is_some_and(|next| next.duration_since(now) > jiff::SignedDuration::try_from(every).unwrap_or_default());
+            let went_back = round.next.is_some_and(|next| next.duration_since(now) > Span(every).signed());
             if round.is_out || round.next.is_some_and(|next| next > now) && !went_back {
                 continue;
             }

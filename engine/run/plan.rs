@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -88,7 +88,7 @@ impl Drafting<'_> {
         let told: Carried = masked(&redactor, &told)?;
         let mut fingerprints = told.fingerprints;
         fingerprints.extend(host().map(|id| ("host".to_owned(), id)));
-        let until = made.checked_add(SignedDuration::try_from(valid.0).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MAX);
+        let until = made.checked_add(valid.signed()).unwrap_or(Timestamp::MAX);
         let plan = Plan {
             id: String::new(),
             hash: String::new(),

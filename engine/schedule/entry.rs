@@ -116,7 +116,7 @@ impl Entry {
             zone,
             delay: delay(&key, schedule.jitter),
             catch_up: schedule.catch_up,
-            deadline: schedule.deadline.map(length),
+            deadline: schedule.deadline.map(Span::signed),
             overlap: schedule.overlap,
             windows: schedule.windows.clone(),
             days_off,
@@ -172,13 +172,9 @@ fn timing(schedule: &Schedule, zone: &TimeZone) -> Option<Timing> {
         return Some(Timing::Cron(cron.clone(), zone.clone()));
     }
     if let Some(every) = schedule.every {
-        return Some(Timing::Every(length(every)));
+        return Some(Timing::Every(every.signed()));
     }
     schedule.at?.instant(zone).map(Timing::At)
-}
-
-fn length(span: Span) -> SignedDuration {
-    SignedDuration::try_from(span.0).unwrap_or(SignedDuration::MAX)
 }
 
 /// A part of the jitter that depends on the name alone, evenly spread over names.

@@ -8,6 +8,7 @@ mod config;
 mod docs;
 mod doctor;
 mod explain;
+mod history;
 mod incident;
 mod init;
 mod locks;

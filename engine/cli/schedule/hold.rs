@@ -1,6 +1,6 @@
 //! `runbook schedule pause`, `resume` and `skip`.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Schedules, states};
@@ -164,7 +164,7 @@ fn until(args: &PauseArgs) -> Result<Option<Timestamp>> {
         return Ok(until.instant(&zone));
     }
     let Some(span) = args.span else { return Ok(None) };
-    let length = SignedDuration::try_from(span.0).unwrap_or(SignedDuration::MAX);
+    let length = span.signed();
     let end = now().checked_add(length).map_err(|_| Error::new(Kind::Usage, format!("{span} is longer than time")))?;
     Ok(Some(end))
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::child::SubRun;
@@ -97,7 +97,7 @@ impl Supervisor<'_> {
     fn asked(&self, question: PersonQuestion) -> Asked {
         let effects: Vec<_> = self.run.steps.iter().flat_map(|step| &step.effects).collect();
         let hash = hash_of(&json!({ "run": self.run.id, "question": question, "effects": effects, "asked": now() }));
-        let expires = SignedDuration::try_from(question.expires.0).unwrap_or(SignedDuration::MAX);
+        let expires = question.expires.signed();
         Asked {
             key: question.key,
             question: self.redactor.text(&question.question),
