@@ -163,13 +163,13 @@ fn severity(system: &System, word: &str) -> Severity {
     let word = word.to_lowercase();
     let is_meant = |(name, scale): &(&String, &crate::model::system::Severity)| **name == word || scale.label.to_lowercase() == word;
     let name = if word.is_empty() { None } else { system.severity.iter().find(is_meant).map(|(name, _)| name.as_str()) };
-    match name.unwrap_or(&word) {
-        "sev1" | "page" | "emergency" => Severity::Sev1,
-        "sev2" | "critical" | "error" => Severity::Sev2,
-        "sev4" => Severity::Sev4,
-        "sev5" | "info" | "none" => Severity::Sev5,
+    let usual = || match word.as_str() {
+        "page" | "emergency" => Severity::Sev1,
+        "critical" | "error" => Severity::Sev2,
+        "info" | "none" => Severity::Sev5,
         _ => Severity::Sev3,
-    }
+    };
+    Severity::parse(name.unwrap_or(&word)).unwrap_or_else(usual)
 }
 
 fn short(text: &str) -> String {

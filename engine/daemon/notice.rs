@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::Result;
@@ -11,6 +11,7 @@ use crate::model::{
 };
 use crate::monitor::duty::{Duty, needs};
 use crate::monitor::incident::{Happened, Report, fingerprint};
+use crate::monitor::watch::REPAIRS_MATTER;
 use crate::run::outbox::{self, Addresses};
 use crate::store::{Store, Which};
 
@@ -45,8 +46,6 @@ pub(super) fn needs_a_person(store: &dyn Store, addresses: &Addresses, system: &
 
 /// How bad it is that something fails which runs by itself, and which nobody sees fail.
 const UNSEEN: Severity = Severity::Sev2;
-/// How old a repair may be whose run ends now.
-const REPAIRS: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What people are told of what runs by itself: its failures are incidents, and told as those are.
 #[derive(Clone, Copy)]
@@ -134,7 +133,7 @@ impl Notice<'_> {
         if run.trigger != Trigger::Rule {
             return Ok(None);
         }
-        let repairs = self.store.repairs(&self.system.name, now() - REPAIRS)?;
+        let repairs = self.store.repairs(&self.system.name, now() - REPAIRS_MATTER)?;
         Ok(repairs.into_iter().find(|repair| repair.run == Some(run.run)))
     }
 
@@ -150,8 +149,7 @@ impl Notice<'_> {
             };
             open.iter().find(is_it).map(|incident| incident.because.unwrap_or(incident.number))
         };
-        let bad = |check: &&Check| matches!(check.level, Level::Critical | Level::Unknown);
-        let mut told: Vec<String> = run.checks.iter().filter(bad).map(|check| check.name.clone()).collect();
+        let mut told: Vec<String> = failed_checks(run).map(|check| check.name.clone()).collect();
         if let Some(error) = &run.error {
             let target = error.target.clone().unwrap_or_default();
             told.push(if target.is_empty() { self.labels(&run.params).remove("service").unwrap_or_default() } else { target });
@@ -167,14 +165,19 @@ impl Notice<'_> {
     }
 }
 
+/// The checks that let a run fail.
+fn failed_checks(run: &Run) -> impl Iterator<Item = &Check> {
+    run.checks.iter().filter(|check| matches!(check.level, Level::Critical | Level::Unknown))
+}
+
 /// Why a run failed: its error, or what its checks found.
 fn why(run: &Run) -> String {
     if let Some(error) = &run.error {
         return error.message.clone();
     }
-    let bad = run.checks.iter().filter(|check| matches!(check.level, Level::Critical | Level::Unknown));
-    let lines: Vec<String> =
-        bad.map(|check| format!("{}: {}", check.name, if check.detail.is_empty() { check.level.name() } else { &check.detail })).collect();
+    let lines: Vec<String> = failed_checks(run)
+        .map(|check| format!("{}: {}", check.name, if check.detail.is_empty() { check.level.name() } else { &check.detail }))
+        .collect();
     if lines.is_empty() { run.status.name().to_owned() } else { lines.join("\n") }
 }
 
@@ -275,7 +278,7 @@ mod tests {
             ended: None,
             state: RepairState::Trying,
         };
-        store.reserve_repair("shop", now() - REPAIRS, &mut |_| Some(repair.clone())).unwrap();
+        store.reserve_repair("shop", now() - REPAIRS_MATTER, &mut |_| Some(repair.clone())).unwrap();
         let failed = Run { error: Some(Error::new(Kind::Timeout, "it does not come up")), ..run(7, RunState::Failed, Trigger::Rule, &[]) };
         notice.ended(&failed).unwrap();
         let found = store.incidents(&IncidentFilter::default()).unwrap();

@@ -64,6 +64,16 @@ pub enum Severity {
     Sev5,
 }
 
+impl Severity {
+    /// The one of this name, `sev1` to `sev5`.
+    pub fn parse(name: &str) -> Option<Self> {
+        match Urgency::parse(name) {
+            Some(Urgency::Severity(severity)) => Some(severity),
+            _ => None,
+        }
+    }
+}
+
 impl Default for Urgency {
     /// News, nothing to act on.
     fn default() -> Self {

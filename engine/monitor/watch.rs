@@ -20,11 +20,11 @@ use super::rule::{Answer, Sources, judge};
 use super::sampler::{Rounds, send};
 use crate::error::{Error, Result};
 use crate::model::system::{Remediation, Rule, System};
-use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Sample, Selector, Series, Severity, Source, Track};
+use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Sample, Selector, Series, Severity, Source, Span, Track};
 use crate::store::{Filter, IncidentFilter, Samples, Store, Which};
 
 /// Repairs that are older than this decide nothing any more.
-const REPAIRS_MATTER: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub const REPAIRS_MATTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How often old samples are forgotten.
 const TRIM: SignedDuration = SignedDuration::from_hours(1);
 /// How often the rules are looked at, unless the settings say otherwise.
@@ -231,7 +231,7 @@ impl Watch {
     /// What is reported of a rule: that it fires, or without a value that it has no answer.
     fn report(&self, name: &str, rule: &Rule, labels: &Labels, value: Option<f64>) -> Report {
         let summary = if rule.summary.is_empty() { name } else { &rule.summary };
-        let severity = severity(&rule.severity);
+        let severity = Severity::parse(&rule.severity).unwrap_or(Severity::Sev3);
         let (source, title, severity) = match value {
             Some(_) => (Source::Rule(name.to_owned()), summary.to_owned(), severity),
             // That nobody knows is bad enough, and a step less than knowing the worst.
@@ -379,8 +379,8 @@ fn answers(samples: &Samples, rule: &Rule, sources: &Sources, now: Timestamp) ->
 /// The alarms as they would be if somebody had looked all the time: what holds has held since before this
 /// process, and what fires without an incident fires now.
 fn resumed(means: &Means, rule: &Rule, sources: &Sources, known: Alarms, now: Timestamp) -> Result<Alarms> {
-    let step = signed(means.look.max(SHORTEST));
-    let hold = signed(rule.hold.unwrap_or_default().0);
+    let step = Span(means.look.max(SHORTEST)).signed();
+    let hold = rule.hold.unwrap_or_default().signed();
     let mut replay = Alarms::default();
     let mut at = now.checked_sub(hold + step).unwrap_or(now);
     while at <= now {
@@ -413,16 +413,6 @@ fn remembered(name: &str, open: &[Incident]) -> Alarms {
     Alarms::remembered(alarms)
 }
 
-fn severity(name: &str) -> Severity {
-    match name {
-        "sev1" => Severity::Sev1,
-        "sev2" => Severity::Sev2,
-        "sev4" => Severity::Sev4,
-        "sev5" => Severity::Sev5,
-        _ => Severity::Sev3,
-    }
-}
-
 fn below(severity: Severity) -> Severity {
     match severity {
         Severity::Sev1 => Severity::Sev2,
@@ -432,10 +422,6 @@ fn below(severity: Severity) -> Severity {
     }
 }
 
-fn signed(span: Duration) -> SignedDuration {
-    SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX)
-}
-
 /// Measures and looks until `stop` is over.
 ///
 /// A look that fails is told and made again; it never ends the watch.
@@ -443,7 +429,7 @@ pub async fn keep(mut watch: Watch, mut rounds: Rounds, around: &dyn Around, sto
     let mut out = FuturesUnordered::new();
     let mut beat = tokio::time::interval(watch.means.look.clamp(SHORTEST, BEAT));
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let look = signed(watch.means.look);
+    let look = Span(watch.means.look).signed();
     let (mut looked, mut taken): (Option<Timestamp>, u64) = (None, 0);
     tokio::pin!(stop);
     loop {
