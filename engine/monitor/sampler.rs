@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::remedy::{Cause, cause};
 use super::watch::LOOK;
 use crate::host::Ctx;
 use crate::host::measure::{self, Measured};
 use crate::model::system::{RuleKind, System};
-use crate::model::{Labels, Reading, Sample, Selector, Series, Span};
+use crate::model::{Labels, Reading, Sample, Selector, Series};
 
 /// No measurement takes longer; clients end before.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Who did not look for so long was asleep: what was measured before says nothing of now.
+const ASLEEP: SignedDuration = SignedDuration::from_mins(1);
 
 /// Something that measures.
 pub trait Sampler: Send + Sync {
@@ -148,6 +150,10 @@ fn jobs(system: &System) -> BTreeMap<String, String> {
 /// When each sampler measures, and what it has measured before.
 pub struct Rounds {
     each: Vec<Round>,
+    /// When it was last asked what is due.
+    asked: Option<Timestamp>,
+    /// How often this machine woke up, or its clock was put back.
+    wakes: u32,
 }
 
 struct Round {
@@ -155,7 +161,10 @@ struct Round {
     next: Option<Timestamp>,
     every: Duration,
     is_out: bool,
-    has_come: bool,
+    /// Before which wake it was sent last.
+    sent: u32,
+    /// Before which wake what came back last was sent.
+    came: Option<u32>,
     known: BTreeSet<Series>,
     unknown: usize,
 }
@@ -171,14 +180,14 @@ impl Rounds {
         let pace = look.as_secs_f64() / LOOK.as_secs_f64();
         let round = |sampler: Arc<dyn Sampler>| {
             let every = sampler.every().mul_f64(pace);
-            Round { sampler, next: None, every, is_out: false, has_come: false, known: BTreeSet::new(), unknown: 0 }
+            Round { sampler, next: None, every, is_out: false, sent: 0, came: None, known: BTreeSet::new(), unknown: 0 }
         };
-        Self { each: samplers.into_iter().map(round).collect() }
+        Self { each: samplers.into_iter().map(round).collect(), asked: None, wakes: 0 }
     }
 
-    /// Whether each has brought something back, or nothing in time.
+    /// Whether each has brought something back since this machine woke up, or nothing in time.
     pub fn have_all_come(&self) -> bool {
-        self.each.iter().all(|round| round.has_come)
+        self.each.iter().all(|round| round.came == Some(self.wakes))
     }
 
     /// How many series there are, and how many of them nobody knows the value of.
@@ -187,18 +196,21 @@ impl Rounds {
         (known, self.each.iter().map(|round| round.unknown).sum())
     }
 
-    /// The samplers whose turn it is, by their place. One that is still out is not sent again, and a clock
-    /// that jumped sends each once.
+    /// The samplers whose turn it is, by their place. One that is still out is not sent again, and after a
+    /// sleep, or a clock that was put back, each is sent once.
     pub fn due(&mut self, now: Timestamp) -> Vec<(usize, Arc<dyn Sampler>)> {
+        if self.asked.is_some_and(|last| now < last || now.duration_since(last) > ASLEEP) {
+            self.wakes += 1;
+        }
+        self.asked = Some(now);
         let mut due = Vec::new();
         for (place, round) in self.each.iter_mut().enumerate() {
-            let every = round.every;
-            let went_back = round.next.is_some_and(|next| next.duration_since(now) > Span(every).signed());
-            if round.is_out || round.next.is_some_and(|next| next > now) && !went_back {
+            let is_early = round.sent == self.wakes && round.next.is_some_and(|next| next > now);
+            if round.is_out || is_early {
                 continue;
             }
-            round.next = now.checked_add(every).ok();
-            round.is_out = true;
+            round.next = now.checked_add(round.every).ok();
+            (round.is_out, round.sent) = (true, self.wakes);
             due.push((place, round.sampler.clone()));
         }
         due
@@ -208,7 +220,7 @@ impl Rounds {
     /// What it had measured before and does not tell now is unknown, not absent.
     pub fn back(&mut self, place: usize, measured: Option<Measured>, sent: Timestamp) -> Vec<(Series, Sample)> {
         let Some(round) = self.each.get_mut(place) else { return Vec::new() };
-        (round.is_out, round.has_come) = (false, true);
+        (round.is_out, round.came) = (false, Some(round.sent));
         let lost = measured.is_none();
         let mut found: BTreeMap<Series, Reading> = measured.into_iter().flatten().collect();
         if lost {
@@ -263,15 +275,35 @@ mod tests {
     fn each_sampler_has_its_own_interval_and_is_not_sent_twice() {
         let mut rounds = rounds();
         assert_eq!(places(&mut rounds, 0), [0, 1]);
-        assert_eq!(places(&mut rounds, 60), [0_usize; 0], "both are still out");
+        assert_eq!(places(&mut rounds, 40), [0_usize; 0], "both are still out");
         rounds.back(0, Some(Vec::new()), at(0));
         rounds.back(1, Some(Vec::new()), at(0));
-        assert_eq!(places(&mut rounds, 9), [0_usize; 0]);
-        assert_eq!(places(&mut rounds, 10), [0]);
-        rounds.back(0, Some(Vec::new()), at(10));
+        assert_eq!(places(&mut rounds, 41), [0, 1]);
+        rounds.back(0, Some(Vec::new()), at(41));
+        assert_eq!(places(&mut rounds, 50), [0_usize; 0]);
+        assert_eq!(places(&mut rounds, 51), [0]);
+        rounds.back(0, Some(Vec::new()), at(51));
+        rounds.back(1, Some(Vec::new()), at(41));
         assert_eq!(places(&mut rounds, 100_000), [0, 1], "a clock that jumped sends each once");
         rounds.back(0, Some(Vec::new()), at(100_000));
         assert_eq!(places(&mut rounds, 20), [0], "and one that was put back does not stop it");
+    }
+
+    #[test]
+    fn who_was_asleep_looks_when_all_has_been_measured_again() {
+        let mut rounds = rounds();
+        rounds.due(at(0));
+        rounds.back(0, Some(Vec::new()), at(0));
+        rounds.back(1, Some(Vec::new()), at(0));
+        assert_eq!((rounds.have_all_come(), places(&mut rounds, 31)), (true, vec![0, 1]));
+        rounds.back(0, Some(Vec::new()), at(31));
+        assert_eq!(places(&mut rounds, 3600), [0], "one is out since before");
+        rounds.back(0, Some(Vec::new()), at(3600));
+        rounds.back(1, Some(Vec::new()), at(31));
+        assert!(!rounds.have_all_come(), "what it brings is an hour old");
+        assert_eq!(places(&mut rounds, 3601), [1]);
+        rounds.back(1, Some(Vec::new()), at(3601));
+        assert!(rounds.have_all_come());
     }
 
     #[test]
