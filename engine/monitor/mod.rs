@@ -5,6 +5,8 @@
 //! the end of this list.
 
 pub mod alarm;
+#[cfg(test)]
+mod day;
 pub mod desk;
 pub mod drill;
 pub mod duty;
