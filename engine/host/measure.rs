@@ -36,16 +36,29 @@ pub async fn caches(ctx: &Ctx) -> Measured {
     futures_util::future::join_all(ctx.system().caches.keys().map(|name| super::redis::measure(ctx, name))).await.concat()
 }
 
-/// The per cent of a time that the processors were busy, from two looks at the machine; unknown when nothing
-/// was counted in between.
-pub(super) fn busy(before: &Measured, after: &Measured) -> Reading {
-    let seconds = |found: &Measured, mode: &str| {
+/// The seconds the processors have been busy and idle so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spent {
+    busy: f64,
+    idle: f64,
+}
+
+/// What a look at the machine says of its processors; nothing when they are not counted.
+pub fn spent(machine: &Measured) -> Option<Spent> {
+    let seconds = |mode: &str| {
         let is_meant = |series: &Series| series.name == "node_cpu_seconds_total" && series.labels.get("mode").is_some_and(|it| it == mode);
-        found.iter().find(|(series, _)| is_meant(series)).and_then(|(_, value)| value.number())
+        machine.iter().find(|(series, _)| is_meant(series)).and_then(|(_, value)| value.number())
     };
-    let passed = |mode: &str| Some(seconds(after, mode)? - seconds(before, mode)?);
-    let share = |busy: f64, idle: f64| (busy + idle > 0.0).then(|| (busy / (busy + idle) * 100.0).clamp(0.0, 100.0));
-    passed("busy").zip(passed("idle")).and_then(|(busy, idle)| share(busy, idle)).into()
+    Some(Spent { busy: seconds("busy")?, idle: seconds("idle")? })
+}
+
+/// The per cent of the time between two looks that the processors were busy; unknown when nothing was counted in between.
+pub fn usage(before: Option<Spent>, after: Option<Spent>) -> (Series, Reading) {
+    let share = before.zip(after).and_then(|(before, after)| {
+        let (busy, idle) = (after.busy - before.busy, after.idle - before.idle);
+        (busy + idle > 0.0).then(|| (busy / (busy + idle) * 100.0).clamp(0.0, 100.0))
+    });
+    (Series::new("system_cpu_usage_percent").with("instance", "machine"), share.into())
 }
 
 /// One value of something that is named.

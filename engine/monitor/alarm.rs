@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::rule::{Answer, fresh};
+use super::rule::{Answer, Sources, fresh, look};
 use crate::model::system::Rule;
-use crate::model::{Labels, Span};
+use crate::model::{Labels, Span, Track};
 
 /// How one rule stands for the series with some labels.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -127,6 +127,18 @@ impl Alarms {
     /// Alarms that were firing when they were last known, so that their end is noticed.
     pub fn remembered(alarms: impl IntoIterator<Item = (Labels, Alarm)>) -> Self {
         Self(alarms.into_iter().collect())
+    }
+
+    /// The alarms of a rule that was looked at from one moment to another, both included, and told nobody.
+    pub fn of_looks(rule: &Rule, sources: &Sources, tracks: &[Track], from: Timestamp, to: Timestamp, step: SignedDuration) -> Self {
+        let mut alarms = Self::default();
+        let mut at = from;
+        while at <= to {
+            alarms.take(rule, &look(rule, sources, tracks, at), at);
+            let Ok(next) = at.checked_add(step) else { break };
+            at = next;
+        }
+        alarms
     }
 
     /// Those that are not at rest.

@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::alarm::{Alarms, Standing};
-use super::rule::{Answer, Sources, judge};
+use super::rule::{Answer, Sources, look};
 use crate::error::{Error, Kind, Result};
 use crate::model::system::Rule;
 use crate::model::{Labels, Reading, Sample, Series, Span, Track};
@@ -155,15 +155,8 @@ impl Drill {
 
     /// The alarms of a rule after it was looked at from the first sample to a moment.
     fn at(&self, rule: &Rule, tracks: &[Track], moment: Span) -> Result<Alarms> {
-        let sources = Sources::of(rule)?;
-        let mut alarms = Alarms::default();
-        let (mut now, end) = (start(), after(moment)?);
-        let step = self.look.unwrap_or(self.every).signed();
-        while now <= end {
-            alarms.take(rule, &look(rule, &sources, tracks, now), now);
-            now = now.checked_add(step.max(SignedDuration::from_secs(1))).map_err(|_| too_long())?;
-        }
-        Ok(alarms)
+        let step = self.look.unwrap_or(self.every).signed().max(SignedDuration::from_secs(1));
+        Ok(Alarms::of_looks(rule, &Sources::of(rule)?, tracks, start(), after(moment)?, step))
     }
 
     fn track(&self, values: &Values) -> Result<Track> {
@@ -175,22 +168,6 @@ impl Drill {
         }
         Ok(Track { series: values.series.clone(), samples })
     }
-}
-
-/// What a rule says of those of these samples that it would be given at a moment.
-pub(super) fn look(rule: &Rule, sources: &Sources, tracks: &[Track], now: Timestamp) -> BTreeMap<Labels, Answer> {
-    let from = now.checked_sub(sources.reach).unwrap_or(Timestamp::MIN);
-    let part = |track: &Track| {
-        let first = track.samples.partition_point(|sample| sample.at < from);
-        let last = track.samples.partition_point(|sample| sample.at <= now);
-        Track { series: track.series.clone(), samples: track.samples[first..last].to_vec() }
-    };
-    let selected = |selector: &crate::model::Selector| {
-        let tracks = tracks.iter().filter(|track| selector.selects(&track.series)).map(part);
-        tracks.filter(|track| !track.samples.is_empty()).collect::<Vec<_>>()
-    };
-    let total = sources.total.as_ref().map(selected).unwrap_or_default();
-    judge(rule, &selected(&sources.series), &total, now)
 }
 
 fn rank(standing: Standing) -> u8 {

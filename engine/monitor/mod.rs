@@ -12,6 +12,7 @@ pub mod drill;
 pub mod duty;
 pub mod incident;
 pub mod news;
+pub mod own;
 pub mod postmortem;
 pub mod prometheus;
 pub mod remedy;

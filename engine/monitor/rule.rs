@@ -80,6 +80,22 @@ pub fn judge(rule: &Rule, series: &[Track], total: &[Track], now: Timestamp) -> 
     found.into_iter().map(|(labels, value)| (labels, answer(rule, value))).collect()
 }
 
+/// What a rule says of those of these samples that it would be given at a moment.
+pub fn look(rule: &Rule, sources: &Sources, tracks: &[Track], now: Timestamp) -> BTreeMap<Labels, Answer> {
+    let from = now.checked_sub(sources.reach).unwrap_or(Timestamp::MIN);
+    let part = |track: &Track| {
+        let first = track.samples.partition_point(|sample| sample.at < from);
+        let last = track.samples.partition_point(|sample| sample.at <= now);
+        Track { series: track.series.clone(), samples: track.samples[first..last].to_vec() }
+    };
+    let selected = |selector: &Selector| {
+        let tracks = tracks.iter().filter(|track| selector.selects(&track.series)).map(part);
+        tracks.filter(|track| !track.samples.is_empty()).collect::<Vec<_>>()
+    };
+    let total = sources.total.as_ref().map(selected).unwrap_or_default();
+    judge(rule, &selected(&sources.series), &total, now)
+}
+
 /// What is computed before it is compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Value {

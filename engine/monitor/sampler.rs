@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::remedy::{Cause, cause};
 use super::watch::LOOK;
 use crate::host::Ctx;
-use crate::host::measure::{self, Measured};
+use crate::host::measure::{self, Measured, Spent};
 use crate::model::system::{RuleKind, System};
 use crate::model::{Labels, Reading, Sample, Selector, Series};
 
@@ -47,7 +47,7 @@ struct Part {
     every: Duration,
     ctx: Ctx,
     /// What the processors had done the last time.
-    before: Mutex<Option<(f64, f64)>>,
+    before: Mutex<Option<Spent>>,
 }
 
 /// The samplers of a system, each for what the system has. What they may ask is what `ctx` permits.
@@ -99,25 +99,14 @@ impl Part {
     /// The machine, and how busy its processors were since the last time.
     fn machine(&self) -> Measured {
         let mut found = measure::machine();
-        let seconds = |mode: &str| {
-            let is_meant =
-                |series: &Series| series.name == "node_cpu_seconds_total" && series.labels.get("mode").is_some_and(|it| it == mode);
-            found.iter().find(|(series, _)| is_meant(series)).and_then(|(_, value)| value.number())
-        };
-        let now = seconds("idle").zip(seconds("busy"));
+        let now = measure::spent(&found);
         let before = std::mem::replace(&mut *self.before.lock().unwrap_or_else(PoisonError::into_inner), now);
-        let busy = before.zip(now).map(|(before, now)| share(now.1 - before.1, now.0 - before.0));
         // The first time there is nothing to compare with, which is no failure.
         if before.is_some() || now.is_none() {
-            found.push((Series::new("system_cpu_usage_percent").with("instance", "machine"), busy.into()));
+            found.push(measure::usage(before, now));
         }
         found
     }
-}
-
-/// The per cent of a part; nothing when nothing was counted.
-fn share(part: f64, rest: f64) -> f64 {
-    if part + rest > 0.0 { (part / (part + rest) * 100.0).clamp(0.0, 100.0) } else { f64::NAN }
 }
 
 /// Adds `up` for each service, under the jobs that rules know it by: what a rule of Prometheus names so, and

@@ -15,12 +15,13 @@ use serde_json::Value;
 use super::alarm::{Alarm, Alarms, Turn};
 use super::duty::{Duty, needs};
 use super::incident::{Happened, Report, fingerprint};
+use super::own::Own;
 use super::remedy::{Case, Cause, Conditions, Decision, MACHINE, cause, decide, noted, policies, proven};
 use super::rule::{Answer, Sources, judge};
 use super::sampler::{Rounds, send};
 use crate::error::{Error, Result};
 use crate::model::system::{Remediation, Rule, System};
-use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Sample, Selector, Series, Severity, Source, Span, Track};
+use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Sample, Series, Severity, Source, Span};
 use crate::store::{Filter, IncidentFilter, Samples, Store, Which};
 
 /// Repairs that are older than this decide nothing any more.
@@ -33,8 +34,6 @@ pub const LOOK: Duration = Duration::from_secs(15);
 const SHORTEST: Duration = Duration::from_millis(100);
 /// How often it sees whether something is to be measured.
 const BEAT: Duration = Duration::from_secs(1);
-/// The label that tells the samples of systems apart: names of services and databases are theirs alone.
-pub(super) const SYSTEM: &str = "system";
 
 /// A repair that is to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,8 +133,9 @@ impl Watch {
         let filter = IncidentFilter { system: Some(system.name.clone()), open: true, ..IncidentFilter::default() };
         let open = means.store.incidents(&filter)?;
         let watched = |(name, rule): (&String, &Rule)| {
-            let sources = own(Sources::of(rule)?, &system.name);
-            let alarms = resumed(&means, rule, &sources, remembered(name, &open), now)?;
+            let sources = Sources::of(rule)?;
+            let own = Own { samples: &means.samples, system: &system.name };
+            let alarms = resumed(own, rule, &sources, Span(means.look.max(SHORTEST)).signed(), remembered(name, &open), now)?;
             Ok(Watched { name: name.clone(), rule: rule.clone(), sources, alarms })
         };
         let rules = system.rules.iter().map(watched).collect::<Result<Vec<_>>>()?;
@@ -153,9 +153,7 @@ impl Watch {
     ///
     /// `store`; nothing was kept then.
     pub fn take_in(&self, measured: Vec<(Series, Sample)>) -> Result<usize> {
-        let of_system = |(series, sample): (Series, Sample)| (series.with(SYSTEM, &self.system.name), sample);
-        let measured: Vec<(Series, Sample)> = measured.into_iter().map(of_system).collect();
-        Ok(self.means.samples.append(&measured)?.kept)
+        Ok(self.own().append(measured)?.kept)
     }
 
     /// How the alarms stand: how many fire, and how many are about silence.
@@ -181,6 +179,10 @@ impl Watch {
         Ok(())
     }
 
+    fn own(&self) -> Own<'_> {
+        Own { samples: &self.means.samples, system: &self.system.name }
+    }
+
     fn duty(&self) -> Duty<'_> {
         Duty { store: &*self.means.store, system: &self.system, project: &self.means.project }
     }
@@ -191,7 +193,7 @@ impl Watch {
         let mut alarms = Vec::new();
         for watched in &self.rules {
             let mut next = watched.alarms.clone();
-            let turns = next.take(&watched.rule, &answers(&self.means.samples, &watched.rule, &watched.sources, now)?, now);
+            let turns = next.take(&watched.rule, &answers(self.own(), &watched.rule, &watched.sources, now)?, now);
             turned.extend(turns.into_iter().map(|(labels, turn)| (self.depth(&watched.rule, &labels), watched, labels, turn)));
             alarms.push(next);
         }
@@ -355,42 +357,23 @@ impl Watch {
     }
 }
 
-/// The samples of a rule, of one system only.
-fn own(sources: Sources, system: &str) -> Sources {
-    let total = sources.total.map(|total| total.and(SYSTEM, system));
-    Sources { series: sources.series.and(SYSTEM, system), total, ..sources }
-}
-
 /// What a rule says of the samples of a moment.
-fn answers(samples: &Samples, rule: &Rule, sources: &Sources, now: Timestamp) -> Result<BTreeMap<Labels, Answer>> {
+fn answers(own: Own<'_>, rule: &Rule, sources: &Sources, now: Timestamp) -> Result<BTreeMap<Labels, Answer>> {
     let from = now.checked_sub(sources.reach).unwrap_or(Timestamp::MIN);
-    let tracks = |selector: &Selector| -> Result<Vec<Track>> {
-        let mut tracks = samples.tracks(selector, from, now)?;
-        for track in &mut tracks {
-            // Whose it is says nothing new to those who hear of the alarm.
-            track.series.labels.remove(SYSTEM);
-        }
-        Ok(tracks)
-    };
-    let total = sources.total.as_ref().map(&tracks).transpose()?.unwrap_or_default();
-    Ok(judge(rule, &tracks(&sources.series)?, &total, now))
+    let total = sources.total.as_ref().map(|total| own.tracks(total, from, now)).transpose()?.unwrap_or_default();
+    Ok(judge(rule, &own.tracks(&sources.series, from, now)?, &total, now))
 }
 
 /// The alarms as they would be if somebody had looked all the time: what holds has held since before this
 /// process, and what fires without an incident fires now.
-fn resumed(means: &Means, rule: &Rule, sources: &Sources, known: Alarms, now: Timestamp) -> Result<Alarms> {
-    let step = Span(means.look.max(SHORTEST)).signed();
+fn resumed(own: Own<'_>, rule: &Rule, sources: &Sources, step: SignedDuration, known: Alarms, now: Timestamp) -> Result<Alarms> {
     let hold = rule.hold.unwrap_or_default().signed();
-    let mut replay = Alarms::default();
-    let mut at = now.checked_sub(hold + step).unwrap_or(now);
-    while at <= now {
-        replay.take(rule, &answers(&means.samples, rule, sources, at)?, at);
-        at += step;
-    }
+    let first = now.checked_sub(hold.saturating_add(step)).unwrap_or(now);
+    let past = Alarms::of_looks(rule, sources, &own.of_rule(sources, first, now)?, first, now, step);
     // Nobody measured while nobody was there, which is no silence; samples that say unknown say since when.
     let quiet = |alarm: &Alarm| Alarm { fires: None, silent: None, unknown: None, ..*alarm };
-    let replayed = replay.each().map(|(labels, alarm)| (labels.clone(), quiet(alarm)));
-    Ok(Alarms::remembered(replayed.chain(known.each().map(|(labels, alarm)| (labels.clone(), *alarm)))))
+    let past = past.each().map(|(labels, alarm)| (labels.clone(), quiet(alarm)));
+    Ok(Alarms::remembered(past.chain(known.each().map(|(labels, alarm)| (labels.clone(), *alarm)))))
 }
 
 /// The alarms of a rule whose incidents are open.

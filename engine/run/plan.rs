@@ -15,7 +15,7 @@ use crate::run::outbox;
 use crate::run::protocol::{Carried, FromWorker, Job, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
 use crate::run::supervisor::{Request, Worker};
-use crate::run::watched;
+use crate::run::watched::Watched;
 use crate::script::Script;
 use crate::store::{Filter, StateDir, Store, now};
 
@@ -59,7 +59,7 @@ impl Drafting<'_> {
             }
         });
         let until = Instant::now() + request.limits.time.map_or(LONGEST, |time| time.0);
-        let mut told = None;
+        let (mut told, mut watched) = (None, Watched::default());
         loop {
             let message = match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(message) => message,
@@ -74,7 +74,7 @@ impl Drafting<'_> {
                     send(&mut input, &ToWorker::Reply { id, reply: planned.map(Reply::Answer) })?;
                 }
                 FromWorker::Ask { id, question } => {
-                    let reply = answer(store, state, request, &redactor, question).map(Reply::Answer);
+                    let reply = answer(store, state, request, &redactor, &mut watched, question).map(Reply::Answer);
                     send(&mut input, &ToWorker::Reply { id, reply })?;
                 }
                 FromWorker::Planned(planned) => told = Some(planned),
@@ -153,7 +153,14 @@ fn masked<T: serde::Serialize + serde::de::DeserializeOwned>(redactor: &Redactor
 }
 
 /// What a worker may ask while it plans: what is read, and nothing else.
-fn answer(store: &dyn Store, state: &StateDir, request: &Request, redactor: &Redactor, question: Question) -> Result<Answer> {
+fn answer(
+    store: &dyn Store,
+    state: &StateDir,
+    request: &Request,
+    redactor: &Redactor,
+    watched: &mut Watched,
+    question: Question,
+) -> Result<Answer> {
     let name = &request.system.name;
     let scope = format!("{}@{name}", request.script.name);
     let permit = |section: &str, verb: &str, object: &str| request.permissions.check(&Access::word(section, verb, object)).map(drop);
@@ -180,7 +187,7 @@ fn answer(store: &dyn Store, state: &StateDir, request: &Request, redactor: &Red
             permit("notify", "send", "outbox")?;
             value(serde_json::to_value(outbox::standing(store)?))
         }
-        Question::Watch(question) if question.is_read() => watched::answer(store, state, request, redactor, 0, question),
+        Question::Watch(question) if question.is_read() => watched.answer(store, state, request, redactor, 0, question),
         _ => Err(Error::new(Kind::Bug, "a planning worker wanted to do something")),
     }
 }

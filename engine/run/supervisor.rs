@@ -29,6 +29,7 @@ use crate::run::lock::{Lock, Owner};
 use crate::run::outbox::Addresses;
 use crate::run::protocol::{FromWorker, Reply, ToWorker};
 use crate::run::redact::Redactor;
+use crate::run::watched::Watched;
 use crate::store::{Log, StateDir, Store};
 use child::SubRuns;
 use end::was_killed;
@@ -115,6 +116,7 @@ pub struct Supervisor<'a> {
     around: HashMap<String, String>,
     /// How many sub-runs are under way.
     below: usize,
+    watched: Watched,
 }
 
 impl<'a> Supervisor<'a> {

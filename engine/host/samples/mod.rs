@@ -319,11 +319,10 @@ fn measure_part(call: &Call<'_>, part: &str) -> RhaiResultOf<Dynamic> {
 
 /// The machine, with how busy its processors are over a moment.
 async fn machine() -> Measured {
-    let before = measure::machine();
+    let before = measure::spent(&measure::machine());
     tokio::time::sleep(GLIMPSE).await;
     let mut found = measure::machine();
-    let busy = measure::busy(&before, &found);
-    found.push((Series::new("system_cpu_usage_percent").with("instance", "machine"), busy));
+    found.push(measure::usage(before, measure::spent(&found)));
     found
 }
 

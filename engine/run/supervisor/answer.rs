@@ -11,7 +11,6 @@ use crate::model::{Intent, Message as Notice, Parcel};
 use crate::run::journal::{End, Past};
 use crate::run::outbox;
 use crate::run::protocol::{Reply, ToWorker};
-use crate::run::watched;
 use crate::store::{Filter, now};
 
 /// A longer message is refused, whatever the worker let through.
@@ -70,7 +69,7 @@ impl Supervisor<'_> {
                 let past = self.doubtful.remove(&key).unwrap_or(Past { intent, started: now(), effects: Vec::new(), end: End::Open });
                 Err(self.doubt(&past, Some(&error)))
             }
-            Question::Watch(question) => watched::answer(self.store, self.state, &self.request, &self.redactor, self.run.run, question),
+            Question::Watch(question) => self.watched.answer(self.store, self.state, &self.request, &self.redactor, self.run.run, question),
             Question::SocketOwners => {
                 self.request.permissions.check(&Access::host("listeners", "localhost", 0))?;
                 serde_json::to_value(socket_owners()).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))

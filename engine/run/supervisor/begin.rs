@@ -18,6 +18,7 @@ use crate::run::journal::Journal;
 use crate::run::lock::{Lock, Taken};
 use crate::run::process::me;
 use crate::run::redact::Redactor;
+use crate::run::watched::Watched;
 use crate::store::{Log, StateDir, Store, now};
 
 /// The run whose journal a new run begins with.
@@ -206,6 +207,7 @@ impl<'a> Supervisor<'a> {
             left_below: Vec::new(),
             around: HashMap::new(),
             below: 0,
+            watched: Watched::default(),
         };
         if let Taken::Now(lock, left) = taken {
             supervisor.hold(lock, left)?;

@@ -76,6 +76,9 @@ struct Inner {
     connection: Connection,
     /// The series that were met, so that a sample costs no search for its series.
     known: HashMap<Series, i64>,
+    /// The state of the file they were met in: another process may have forgotten a series since, and given its
+    /// number to another one.
+    version: i64,
 }
 
 /// One row on its way in.
@@ -117,21 +120,26 @@ impl Samples {
             connection.pragma_update(None, "journal_mode", "wal")?;
             // A commit is whole after a power cut or it is gone; it does not wait for the disk.
             connection.pragma_update(None, "synchronous", "normal")?;
+            let found = format(connection)?;
+            if found > 0 {
+                return Ok(found);
+            }
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let format: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if format == 0 {
+            // Another process may have been faster.
+            let found = format(&transaction)?;
+            if found == 0 {
                 transaction.execute_batch(SCHEMA)?;
                 transaction.pragma_update(None, "user_version", FORMAT)?;
             }
             transaction.commit()?;
-            Ok(format)
+            Ok(found)
         };
         let format = prepare(&mut connection).map_err(|error| failed(&error))?;
         if format > FORMAT {
             return Err(Error::new(Kind::Store, format!("the samples have format {format}; this binary knows formats up to {FORMAT}"))
                 .hint("they were written by a newer version of runbook; use that one"));
         }
-        Ok(Self { inner: Mutex::new(Inner { connection, known: HashMap::new() }), keep })
+        Ok(Self { inner: Mutex::new(Inner { connection, known: HashMap::new(), version: 0 }), keep })
     }
 
     /// Appends samples, all or none. A sample that is there already stays as it is; two answers for one
@@ -142,11 +150,15 @@ impl Samples {
     /// `store`; nothing was appended then.
     pub fn append(&self, batch: &[(Series, Sample)]) -> Result<Appended> {
         let mut inner = self.lock();
-        let Inner { connection, known } = &mut *inner;
+        let Inner { connection, known, version } = &mut *inner;
         // What was met in a transaction that did not commit was not met.
         let mut met = Vec::new();
         let mut write = || -> rusqlite::Result<Appended> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let seen: i64 = transaction.pragma_query_value(None, "data_version", |row| row.get(0))?;
+            if std::mem::replace(version, seen) != seen {
+                known.clear();
+            }
             let mut appended = Appended::default();
             for (series, sample) in batch {
                 let id = match known.get(series) {
@@ -278,7 +290,7 @@ impl Samples {
     /// `store`; nothing was forgotten then.
     pub fn trim(&self, now: Timestamp) -> Result<()> {
         let mut inner = self.lock();
-        let Inner { connection, known } = &mut *inner;
+        let Inner { connection, known, .. } = &mut *inner;
         let mut trim = || -> rusqlite::Result<()> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let kept = [("raw", self.keep.raw), ("minutes", self.keep.minutes), ("hours", self.keep.hours)];
@@ -454,6 +466,10 @@ fn forget(transaction: &Transaction<'_>, table: &str, before: i64, after: i64) -
     Ok(())
 }
 
+fn format(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
 fn used(connection: &Connection) -> rusqlite::Result<u64> {
     let ask = |what: &str| connection.pragma_query_value(None, what, |row| row.get::<_, i64>(0));
     let bytes = (ask("page_count")? - ask("freelist_count")?) * ask("page_size")?;
@@ -574,6 +590,31 @@ mod tests {
         let samples = Samples::in_memory(Keep { series: 2, ..Keep::default() }).unwrap();
         let batch: Vec<_> = (0..5).map(|index| (Series::new("s").with("i", index.to_string()), sample(index, 1.0))).collect();
         assert_eq!(samples.append(&batch).unwrap(), Appended { kept: 2, known: 0, refused: 3 });
+    }
+
+    #[test]
+    fn a_series_that_another_process_forgot_is_met_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("samples.db");
+        let (one, other) = (Samples::open(&path, Keep::default()).unwrap(), Samples::open(&path, Keep::default()).unwrap());
+        let year = 500 * 24 * 3600;
+        one.append(&[(load(), sample(0, 1.0))]).unwrap();
+        other.trim(at(year)).unwrap();
+        other.append(&[(Series::new("other"), sample(year, 2.0))]).unwrap();
+        one.append(&[(load(), sample(year, 3.0))]).unwrap();
+        let of = |name: &str| one.tracks(&selector(name), at(0), at(year)).unwrap().remove(0).samples;
+        assert_eq!((of("load"), of("other")), (vec![sample(year, 3.0)], vec![sample(year, 2.0)]));
+    }
+
+    #[test]
+    fn who_opens_the_file_waits_for_nobody_who_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("samples.db");
+        drop(Samples::open(&path, Keep::default()).unwrap());
+        let mut writer = Connection::open(&path).unwrap();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        assert_eq!(Samples::open(&path, Keep::default()).unwrap().series().unwrap(), []);
+        transaction.commit().unwrap();
     }
 
     #[test]
