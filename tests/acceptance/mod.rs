@@ -11,6 +11,7 @@ mod postgres;
 mod recover_database;
 mod recover_machine;
 mod recover_service;
+mod renew_certificate;
 mod scale;
 pub(crate) mod systems;
 
