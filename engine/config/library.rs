@@ -17,6 +17,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("recover-cpu", include_str!("../../runbooks/recover-cpu.rhai")),
     ("recover-db-connection", include_str!("../../runbooks/recover-db-connection.rhai")),
     ("recover-db-performance", include_str!("../../runbooks/recover-db-performance.rhai")),
+    ("recover-disk", include_str!("../../runbooks/recover-disk.rhai")),
     ("recover-memory", include_str!("../../runbooks/recover-memory.rhai")),
     ("recover-service", include_str!("../../runbooks/recover-service.rhai")),
     ("renew-certificate", include_str!("../../runbooks/renew-certificate.rhai")),
@@ -30,6 +31,7 @@ pub const CASES: &[(&str, &str)] = &[
     ("check-health", include_str!("../../runbooks/check-health.test.toml")),
     ("check-logs", include_str!("../../runbooks/check-logs.test.toml")),
     ("notify", include_str!("../../runbooks/notify.test.toml")),
+    ("recover-disk", include_str!("../../runbooks/recover-disk.test.toml")),
     ("renew-certificate", include_str!("../../runbooks/renew-certificate.test.toml")),
 ];
 

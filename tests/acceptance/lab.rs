@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -74,6 +74,23 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The lab's small filesystem, for as long as a test takes; taken away again.
+pub(crate) struct Disk(#[expect(dead_code, reason = "held, never read")] MutexGuard<'static, ()>);
+
+impl Disk {
+    /// The disk, when no other test has it.
+    pub(crate) fn alone() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        Self(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = command(&["disk", "down"]).status();
+    }
 }
 
 /// A project with the settings of the lab, whose messages go to a sink of its own.

@@ -56,7 +56,15 @@ pub(super) fn deleted(options: &DeletedOptions) -> Result<Deleted> {
             continue;
         };
         for handle in handles.flatten() {
-            let Some((path, facts)) = removed(&handle.path()) else { continue };
+            let (path, facts) = match removed(&handle.path()) {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                // Around a run, the sandbox shows that a process has handles, and not which.
+                Err(Hidden) => {
+                    unseen += 1;
+                    break;
+                }
+            };
             if facts.blocks() == 0 || device.is_some_and(|device| device != facts.dev()) {
                 continue;
             }
@@ -84,13 +92,22 @@ fn device_of(path: &Path) -> Result<u64> {
 }
 
 /// The name a handle's file had, and its facts, when it has no name any more.
-fn removed(handle: &Path) -> Option<(String, fs::Metadata)> {
-    let target = fs::read_link(handle).ok()?;
-    let path = target.to_string_lossy().strip_suffix(REMOVED)?.to_owned();
-    let facts = fs::metadata(handle).ok()?;
+fn removed(handle: &Path) -> std::result::Result<Option<(String, fs::Metadata)>, Hidden> {
+    let target = match fs::read_link(handle) {
+        Ok(target) => target.to_string_lossy().into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Err(Hidden),
+        // It was closed meanwhile.
+        Err(_) => return Ok(None),
+    };
+    let Some(path) = target.strip_suffix(REMOVED) else { return Ok(None) };
+    let Ok(facts) = fs::metadata(handle) else { return Ok(None) };
     // Memory that is shared by a made-up name is no file of a disk.
-    (facts.is_file() && facts.nlink() == 0 && path.starts_with('/') && !path.starts_with("/memfd:")).then_some((path, facts))
+    let is_file = facts.is_file() && facts.nlink() == 0 && path.starts_with('/') && !path.starts_with("/memfd:");
+    Ok(is_file.then(|| (path.to_owned(), facts)))
 }
+
+/// What a process holds open may not be seen.
+struct Hidden;
 
 fn owner(process: &Path, users: &Users) -> String {
     let Ok(facts) = fs::metadata(process) else { return String::new() };
