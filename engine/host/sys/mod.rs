@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 
 pub(super) use measure::machine;
+pub(crate) use open_files::deleted_files;
 
 /// The module `sys`.
 pub const MODULE: HostModule = HostModule {
@@ -163,7 +164,7 @@ mod api {
         let call = Call::new(&native, "sys::deleted_open_files")?;
         call.permit(&Access::word("sys", "read", "processes"))?;
         let options: open_files::DeletedOptions = call.options(options)?;
-        let found = open_files::deleted(&options).map_err(|error| call.fail(error))?;
+        let found = open_files::deleted(call.ctx().recorder(), &options).map_err(|error| call.fail(error))?;
         call.value(&found)
     }
 

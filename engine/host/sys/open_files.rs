@@ -9,25 +9,32 @@ use serde::{Deserialize, Serialize};
 use sysinfo::Users;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::{Answer, Question, Recorder};
 
 /// Which of them are meant.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DeletedOptions {
     on: Option<PathBuf>,
-    limit: Option<usize>,
+    limit: usize,
+}
+
+impl Default for DeletedOptions {
+    fn default() -> Self {
+        Self { on: None, limit: 20 }
+    }
 }
 
 /// What was found, and how many processes could not be looked into.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Deleted {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Deleted {
     files: Vec<DeletedFile>,
     bytes: u64,
     unseen: u64,
 }
 
 /// A file without a name that a process holds open.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct DeletedFile {
     path: String,
     bytes: u64,
@@ -36,14 +43,23 @@ struct DeletedFile {
     user: String,
 }
 
-const SHOWN: usize = 20;
 const REMOVED: &str = " (deleted)";
 /// `st_blocks` counts these, whatever the filesystem's own blocks are.
 const BLOCK: u64 = 512;
 
-/// The removed files that are open on a filesystem, or on all, the largest first; each once, with one of its owners.
-pub(super) fn deleted(options: &DeletedOptions) -> Result<Deleted> {
+/// What to ask for: as the supervisor sees it, which has no wall around it, or as it is seen from here.
+pub(super) fn deleted(recorder: &dyn Recorder, options: &DeletedOptions) -> Result<Deleted> {
     let device = options.on.as_deref().map(device_of).transpose()?;
+    match recorder.ask(Question::DeletedFiles { device, limit: options.limit }) {
+        Ok(Answer::Value(found)) => {
+            serde_json::from_value(found).map_err(|error| Error::new(Kind::Bug, format!("an answer can not be read: {error}")))
+        }
+        _ => deleted_files(device, options.limit),
+    }
+}
+
+/// The removed files that are open on a device, or on all, the largest first; each once, with one of its owners.
+pub(crate) fn deleted_files(device: Option<u64>, limit: usize) -> Result<Deleted> {
     let users = Users::new_with_refreshed_list().map_err(super::client::failed)?;
     let entries = fs::read_dir("/proc").map_err(|error| Error::because(Kind::Remote, "`/proc` can not be read", &error))?;
     let mut found: BTreeMap<(u64, u64), DeletedFile> = BTreeMap::new();
@@ -59,7 +75,7 @@ pub(super) fn deleted(options: &DeletedOptions) -> Result<Deleted> {
             let (path, facts) = match removed(&handle.path()) {
                 Ok(Some(found)) => found,
                 Ok(None) => continue,
-                // Around a run, the sandbox shows that a process has handles, and not which.
+                // From inside a sandbox it is seen that a process has handles, and not which.
                 Err(Hidden) => {
                     unseen += 1;
                     break;
@@ -80,7 +96,7 @@ pub(super) fn deleted(options: &DeletedOptions) -> Result<Deleted> {
     let bytes = found.values().map(|file| file.bytes).sum();
     let mut files: Vec<DeletedFile> = found.into_values().collect();
     files.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    files.truncate(options.limit.unwrap_or(SHOWN));
+    files.truncate(limit);
     Ok(Deleted { files, bytes, unseen })
 }
 
@@ -129,8 +145,8 @@ mod tests {
         file.write_all(&[b'x'; 100_000]).unwrap();
         file.sync_all().unwrap();
         let look = || {
-            let options = DeletedOptions { on: Some(directory.path().into()), limit: Some(1000) };
-            deleted(&options).unwrap().files.into_iter().find(|found| Path::new(&found.path) == path)
+            let device = Some(device_of(directory.path()).unwrap());
+            deleted_files(device, 1000).unwrap().files.into_iter().find(|found| Path::new(&found.path) == path)
         };
         assert!(look().is_none());
         fs::remove_file(&path).unwrap();
@@ -143,7 +159,6 @@ mod tests {
 
     #[test]
     fn a_place_that_is_not_there_is_not_found() {
-        let options = DeletedOptions { on: Some("/no/such/place".into()), limit: None };
-        assert_eq!(deleted(&options).unwrap_err().kind, Kind::NotFound);
+        assert_eq!(device_of(Path::new("/no/such/place")).unwrap_err().kind, Kind::NotFound);
     }
 }
