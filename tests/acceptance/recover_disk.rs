@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::lab::{Disk, Site, lab, lab_says};
+use super::lab::{Disk, Site, docker, lab, lab_says};
 use super::systems;
 
 /// A file of so many MiB that was last written so many days ago.
@@ -72,4 +72,43 @@ fn what_is_to_be_kept_what_is_young_and_the_live_log_stay_and_a_person_hears_wha
     look.tells(site.system.critical, &[site.system.title, "需要人工介入"]);
     assert_eq!(left(&disk), ["web.log", "web.log.3", "web.log.4"]);
     site.run("recover-disk", &words).is_quiet();
+}
+
+/// An image of so many MiB that has this name, or none; its id.
+fn image(mib: usize, name: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    // Which bytes they are matters not, but no two images may be the same one.
+    std::fs::write(directory.path().join("file"), vec![u8::from(name.is_empty()); mib << 20]).unwrap();
+    let archive = directory.path().join("image.tar");
+    let packed = Command::new("tar").arg("-C").arg(directory.path()).arg("-cf").arg(&archive).arg("file").status().unwrap();
+    assert!(packed.success());
+    let mut words = vec!["import", archive.to_str().unwrap()];
+    words.extend((!name.is_empty()).then_some(name));
+    docker(&words).trim().to_owned()
+}
+
+#[test]
+fn images_without_a_name_go_and_those_with_one_stay() {
+    let Some(mut site) = Site::of(&systems::AI_NOTEBOOK) else { return };
+    let root = docker(&["info", "-f", "{{.DockerRootDir}}"]);
+    let found = Command::new("df").args(["--output=target", root.trim()]).output().unwrap().stdout;
+    let mount = format!("mount={}", String::from_utf8(found).unwrap().lines().last().unwrap());
+    let (named, nameless) = (image(4, "runbook-lab/kept:1"), image(8, ""));
+    let there = || docker(&["images", "-aq", "--no-trunc"]).lines().map(str::to_owned).collect::<Vec<_>>();
+    let words = [mount.as_str(), "target=1"];
+    let plan = site.plan("recover-disk", &words);
+    let prunes = |effect: &serde_json::Value| {
+        effect["function"] == "docker::prune" && effect["summary"].as_str().unwrap().contains("without a name")
+    };
+    let mut effects = plan.answer["steps"].as_array().unwrap().iter().filter_map(|step| step["effects"].as_array()).flatten();
+    assert!(effects.any(prunes), "{:#}", plan.answer["steps"]);
+    assert!(there().contains(&nameless));
+    let look = site.run("recover-disk", &words);
+    assert!(there().contains(&named) && !there().contains(&nameless), "{}", look.stderr);
+    let freed = &look.answer["outputs"]["freed"][0];
+    assert_eq!(freed["what"], "images and build cache", "{:#}", look.answer["outputs"]);
+    assert!(freed["files"].as_i64().unwrap() >= 1 && freed["mib"].as_i64().unwrap() >= 8, "{freed}");
+    // That was not enough, of course.
+    look.tells(site.system.critical, &["images and build cache", "需要人工介入"]);
+    docker(&["rmi", "runbook-lab/kept:1"]);
 }
