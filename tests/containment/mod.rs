@@ -77,11 +77,9 @@ fn who_holds_a_removed_file_is_named_though_the_wall_hides_it() {
         path,
         std::process::id()
     );
-    let text = |allow: &str| format!("runbook(#{{ title: \"t\", allow: #{{ sys: [\"{allow}\"] }} }});\n{script}");
+    let text = format!("runbook(#{{ title: \"t\", allow: #{{ sys: [\"processes\"] }} }});\n{script}");
     for verb in ["run", "plan"] {
-        let done = Project::new().runbook("test", &text("processes")).command([verb, "test", "--json"]).run();
+        let done = Project::new().runbook("test", &text).command([verb, "test", "--json"]).run();
         assert_eq!(done.code, 0, "{}", done.stderr);
     }
-    let done = Project::new().runbook("test", &text("cpu")).command(["run", "test", "--json"]).run();
-    assert_eq!(done.json()["error"]["kind"], "denied");
 }
