@@ -144,7 +144,7 @@ fn without_a_grant_every_function_refuses_and_the_kernel_is_asked_for_nothing() 
     let asks = ["sys", "docker", "systemd", "net", "redis", "sql", "secrets", "notify", "store", "runs", "samples", "incidents"];
     let verbs = |section: &str| match section {
         "docker" => {
-            "\"list:*\", \"inspect:*\", \"logs:*\", \"stats:*\", \"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\", \"images:*\", \"disk:*\""
+            "\"list:*\", \"inspect:*\", \"logs:*\", \"stats:*\", \"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\", \"images:*\", \"disk:*\", \"prune:*\""
         }
         "systemd" => "\"status:*\", \"logs:*\", \"restart:*\", \"start:*\", \"stop:*\"",
         "net" => "\"connect:* @loopback\", \"ping:* @loopback\", \"resolve:* @loopback\", \"listeners:* @loopback\"",

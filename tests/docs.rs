@@ -63,7 +63,7 @@ fn allow(module: &str) -> String {
     [
         "#{ sys: [\"*\"], sql: [\"*:write\"], redis: [\"*:write\"], exec: [\"/\"], secrets: [\"*\"], notify: [\"*\"], store: [\"write:*\"], runs: [\"*\"], samples: [\"write:*\"], ",
         files,
-        &verbs("docker", &["list", "inspect", "logs", "stats", "exec", "restart", "start", "stop", "scale", "images", "disk"], "*"),
+        &verbs("docker", &["list", "inspect", "logs", "stats", "exec", "restart", "start", "stop", "scale", "images", "disk", "prune"], "*"),
         &verbs("systemd", &["status", "logs", "restart", "start", "stop"], "*"),
         &verbs("incidents", &["open", "note", "ack", "resolve", "escalate"], "*"),
         &verbs("net", &["connect", "ping", "resolve", "listeners"], "* @loopback"),

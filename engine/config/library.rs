@@ -17,8 +17,10 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("recover-cpu", include_str!("../../runbooks/recover-cpu.rhai")),
     ("recover-db-connection", include_str!("../../runbooks/recover-db-connection.rhai")),
     ("recover-db-performance", include_str!("../../runbooks/recover-db-performance.rhai")),
+    ("recover-disk", include_str!("../../runbooks/recover-disk.rhai")),
     ("recover-memory", include_str!("../../runbooks/recover-memory.rhai")),
     ("recover-service", include_str!("../../runbooks/recover-service.rhai")),
+    ("renew-certificate", include_str!("../../runbooks/renew-certificate.rhai")),
     ("scale-auto", include_str!("../../runbooks/scale-auto.rhai")),
     ("security-monitor", include_str!("../../runbooks/security-monitor.rhai")),
     ("trend-predict", include_str!("../../runbooks/trend-predict.rhai")),
@@ -29,6 +31,8 @@ pub const CASES: &[(&str, &str)] = &[
     ("check-health", include_str!("../../runbooks/check-health.test.toml")),
     ("check-logs", include_str!("../../runbooks/check-logs.test.toml")),
     ("notify", include_str!("../../runbooks/notify.test.toml")),
+    ("recover-disk", include_str!("../../runbooks/recover-disk.test.toml")),
+    ("renew-certificate", include_str!("../../runbooks/renew-certificate.test.toml")),
 ];
 
 /// How the file of the tests of a runbook ends.

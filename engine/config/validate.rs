@@ -8,7 +8,7 @@ use url::Url;
 use crate::config::METRICS;
 use crate::config::node::Node;
 use crate::error::{Error, Kind};
-use crate::model::system::{Contact, Manager, Rule, RuleKind};
+use crate::model::system::{Contact, Manager, Renewal, Rule, RuleKind};
 use crate::model::{Selector, System};
 
 const SEVERITIES: [&str; 5] = ["sev1", "sev2", "sev3", "sev4", "sev5"];
@@ -230,7 +230,24 @@ impl Check<'_> {
             }
             self.host_port(&["certificates", name, "served"], certificate.served.as_ref());
             self.network(&["certificates", name, "network"], certificate.network.as_ref());
+            if let Some(renewal) = &certificate.renewal {
+                self.renewal(name, certificate.file.is_some(), renewal);
+            }
         }
+    }
+
+    fn renewal(&mut self, name: &str, has_file: bool, renewal: &Renewal) {
+        let at = |key| ["certificates", name, "renewal", key];
+        if !has_file {
+            self.wrong(&["certificates", name, "renewal"], "the certificate has no `file`", "it says where the new one is installed");
+        }
+        self.absolute(&at("directory"), &renewal.directory);
+        self.absolute(&at("key"), &renewal.key);
+        match renewal.command.first() {
+            Some(program) => self.absolute(&at("command"), program),
+            None => self.wrong(&at("command"), "there is no program", "give it with its arguments, as a list"),
+        }
+        self.service(&at("service"), renewal.service.as_ref());
     }
 
     fn logs(&mut self, system: &System) {

@@ -195,23 +195,12 @@ fn post(store: &dyn Store, addresses: &Addresses, system: &System, level: Level,
 mod tests {
     use super::*;
     use crate::error::{Error, Kind};
-    use crate::model::system::{Contact, Service, Services};
     use crate::model::{IncidentState, RepairState, RunId, Stamp};
+    use crate::monitor::testing;
     use crate::store::{IncidentFilter, Incidents, Memory};
 
     fn shop() -> System {
-        let service = |needs: &[&str]| Service { needs: needs.iter().map(|name| (*name).to_owned()).collect(), ..Service::default() };
-        let each = [("db", service(&[])), ("api", service(&["db"])), ("web", service(&[]))];
-        let hook = Contact::Webhook { url: "http://sink.example".to_owned(), headers: BTreeMap::new(), per_minute: None, fallback: None };
-        System {
-            name: "shop".to_owned(),
-            title: "Shop".to_owned(),
-            language: "en".to_owned(),
-            services: Services { each: each.map(|(name, service)| (name.to_owned(), service)).into(), ..Services::default() },
-            contacts: [("chat".to_owned(), hook)].into(),
-            routes: [("critical".to_owned(), vec!["chat".to_owned()])].into(),
-            ..System::default()
-        }
+        System { routes: [("critical".to_owned(), vec!["chat".to_owned()])].into(), ..testing::shop() }
     }
 
     fn run(number: u64, status: RunState, trigger: Trigger, bad: &[&str]) -> Run {

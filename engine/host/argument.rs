@@ -114,6 +114,20 @@ fn text_of(value: &Dynamic, index: usize, written: &WrittenOptions) -> Result<(S
     Ok((text, may_be_option))
 }
 
+/// A value with the words of programs in it as texts, for who records what was asked.
+pub(crate) fn as_texts(value: &Dynamic) -> Dynamic {
+    if let Some(data) = value.read_lock::<DataArgument>() {
+        return data.0.clone().into();
+    }
+    if let Some(option) = value.read_lock::<OptionArgument>() {
+        return option.0.clone().into();
+    }
+    match value.as_array_ref() {
+        Ok(list) => Dynamic::from_array(list.iter().map(as_texts).collect()),
+        Err(_) => value.clone(),
+    }
+}
+
 fn shown(index: usize, what: &str) -> Error {
     bad(index, &format!("{what}, and everyone can see the arguments of a program"), "give it by `stdin`, or to `exec` by `secret_files`")
 }

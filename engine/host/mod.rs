@@ -68,6 +68,7 @@ pub use plan::Expected;
 pub use recorder::{Answer, Gate, PersonQuestion, Question, Recorder, Refusing, RunOrder};
 pub use secrets::{Secret, SecretText, Secrets};
 pub use stop::{Stop, StopReason};
+pub(crate) use sys::deleted_files;
 pub use watched::{Firing, MadeUp, Opening, OpeningSource, RulesQuestion, WatchQuestion};
 
 /// The host modules of this library; nothing else names them all.

@@ -105,6 +105,13 @@ pub enum Question {
     Outbox,
     /// The process that holds each socket of this machine. A worker behind its wall can not see it.
     SocketOwners,
+    /// The removed files that processes of this machine hold open, which a worker can not see either.
+    DeletedFiles {
+        /// Only those on this device.
+        device: Option<u64>,
+        /// How many at most.
+        limit: usize,
+    },
     /// The newest runs of a runbook for this run's system.
     History {
         /// The name of the runbook.

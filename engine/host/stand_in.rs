@@ -7,7 +7,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, FuncInfo, FuncRegistration, Module, N
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Answer, Call, Function, FunctionKind, HostModule, NeedObject, Question, RhaiResultOf, plan, value};
+use crate::host::{Answer, Call, Function, FunctionKind, HostModule, NeedObject, Question, RhaiResultOf, argument, plan, value};
 use crate::model::Effect;
 use crate::model::case::Reply;
 
@@ -66,7 +66,7 @@ impl Form {
         if let (Some(check), Some(options)) = (self.function.options, self.options.and_then(|at| arguments.get(at))) {
             check(options).map_err(|wrong| call.wrong_option(&wrong))?;
         }
-        let plain: Result<Vec<Value>> = arguments.iter().map(|argument| value::plain(argument)).collect();
+        let plain: Result<Vec<Value>> = arguments.iter().map(|argument| value::plain(&argument::as_texts(argument))).collect();
         let plain = plain.map_err(|error| call.fail(error))?;
         self.permit(&call, &plain)?;
         match self.function.kind {

@@ -18,5 +18,7 @@ pub mod prometheus;
 pub mod remedy;
 pub mod rule;
 pub mod sampler;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod trend;
 pub mod watch;

@@ -451,8 +451,9 @@ mod tests {
 
     use super::*;
     use crate::error::Kind;
-    use crate::model::system::{Contact, RemediationMode, RuleKind, Service, Services};
+    use crate::model::system::{RemediationMode, RuleKind};
     use crate::model::{IncidentState, Reading, Span};
+    use crate::monitor::testing;
     use crate::store::{Keep, Memory, Sqlite, StateDir};
 
     fn at(seconds: i64) -> Timestamp {
@@ -501,19 +502,11 @@ mod tests {
             per: Some(Span::secs(900)),
             ..Remediation::default()
         };
-        let service = |needs: &[&str]| Service { needs: needs.iter().map(|name| (*name).to_owned()).collect(), ..Service::default() };
-        let each = [("db", service(&[])), ("api", service(&["db"])), ("web", service(&[]))];
-        let hook = Contact::Webhook { url: "http://sink.example".to_owned(), headers: BTreeMap::new(), per_minute: None, fallback: None };
         System {
-            name: "shop".to_owned(),
-            title: "Shop".to_owned(),
-            language: "en".to_owned(),
-            services: Services { each: each.map(|(name, service)| (name.to_owned(), service)).into(), ..Services::default() },
             rules: [("ServiceDown".to_owned(), rule("service_up", None))].into(),
             remediation: [("service".to_owned(), policy)].into(),
-            contacts: [("chat".to_owned(), hook)].into(),
             routes: [("sev1".to_owned(), vec!["chat".to_owned()])].into(),
-            ..System::default()
+            ..testing::shop()
         }
     }
 

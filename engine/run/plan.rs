@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Answer, Mode, Question, RunInfo, RunOrder, socket_owners};
+use crate::host::{Access, Answer, Mode, Question, RunInfo, RunOrder, deleted_files, socket_owners};
 use crate::model::{ApprovalVerdict, Danger, Effect, Plan, RunId, Span, System, hash_of, verdict};
 use crate::run::dispatch::{Dispatch, Within};
 use crate::run::outbox;
@@ -182,6 +182,10 @@ fn answer(
         Question::SocketOwners => {
             request.permissions.check(&Access::host("listeners", "localhost", 0))?;
             value(serde_json::to_value(socket_owners()))
+        }
+        Question::DeletedFiles { device, limit } => {
+            permit("sys", "read", "processes")?;
+            value(serde_json::to_value(deleted_files(device, limit)?))
         }
         Question::Outbox => {
             permit("notify", "send", "outbox")?;

@@ -61,9 +61,12 @@ impl Recorder for Sketch {
         match question {
             // Files are kept with a run, and there is none.
             Question::Keep { name, content } => Ok(Answer::Value(json!({ "name": name, "size": content.len(), "sha256": hash(&content) }))),
-            Question::Get { .. } | Question::Keys { .. } | Question::History { .. } | Question::Outbox | Question::SocketOwners => {
-                self.line.ask(question)
-            }
+            Question::Get { .. }
+            | Question::Keys { .. }
+            | Question::History { .. }
+            | Question::Outbox
+            | Question::SocketOwners
+            | Question::DeletedFiles { .. } => self.line.ask(question),
             Question::Watch(about) if about.is_read() => self.line.ask(Question::Watch(about)),
             Question::Run(order) => {
                 let key = order.key.clone();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::in_every_system;
-use super::lab::{Look, Site, Station, lab, lab_says};
+use super::lab::{Disk, Look, Site, Station, lab, lab_says};
 use super::systems::{self, System};
 
 /// The longest a look may take where nothing hangs, on a machine with other work.
@@ -152,20 +152,11 @@ in_every_system! {
     }
 }
 
-/// Takes the lab's disk away again.
-struct Disk;
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/lab")).args(["disk", "down"]).status();
-    }
-}
-
 #[test]
 fn a_disk_is_judged_by_the_thresholds_of_each_system_and_named() {
     let Some(lab) = lab() else { return };
     let name = format!("disk {}", lab.state.join("disk").display());
-    let _disk = Disk;
+    let _disk = Disk::alone();
     for (percent, value) in [("9", 9.0), ("85", 85.0), ("100", 100.0)] {
         lab_says(&["disk", "fill", percent]);
         for system in systems::ALL {

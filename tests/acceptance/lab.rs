@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -76,13 +76,47 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The lab's small filesystem, for as long as a test takes; taken away again.
+pub(crate) struct Disk(#[expect(dead_code, reason = "held, never read")] MutexGuard<'static, ()>);
+
+impl Disk {
+    /// The disk, when no other test has it.
+    pub(crate) fn alone() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        Self(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = command(&["disk", "down"]).status();
+    }
+}
+
 /// A project with the settings of the lab, whose messages go to a sink of its own.
 pub(crate) struct Station {
     system: &'static System,
     sink: Sink,
     project: Option<Project>,
     environment: BTreeMap<String, String>,
-    seen: BTreeMap<&'static str, usize>,
+    news: News,
+}
+
+/// How much of each channel of a sink was seen.
+#[derive(Default)]
+pub(super) struct News(BTreeMap<&'static str, usize>);
+
+impl News {
+    /// What came since the last time, where this came in all to a channel.
+    pub(super) fn since(&mut self, got: impl Fn(&str) -> Vec<Value>) -> Vec<(&'static str, String)> {
+        let mut news = Vec::new();
+        for channel in CHANNELS {
+            let got = got(channel);
+            let seen = self.0.insert(channel, got.len()).unwrap_or(0);
+            news.extend(got[seen..].iter().map(|message| (channel, text_of(message))));
+        }
+        news
+    }
 }
 
 /// A system for as long as a test takes. Whole at the beginning, and at the end whatever happens.
@@ -115,7 +149,7 @@ impl Station {
             let text = std::fs::read_to_string(format!("{HOME}/{file}")).unwrap();
             project = project.file(&file, &at_sink(&text, &sink));
         }
-        Self { system, sink, project: Some(project), environment, seen: BTreeMap::new() }
+        Self { system, sink, project: Some(project), environment, news: News::default() }
     }
 
     /// Runs a runbook.
@@ -139,18 +173,7 @@ impl Station {
             true => Value::Null,
             false => serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}\n{stdout}\n{stderr}")),
         };
-        Look { code, took, answer, stderr, messages: self.news() }
-    }
-
-    /// What came to the sink since the last time.
-    fn news(&mut self) -> Vec<(&'static str, String)> {
-        let mut news = Vec::new();
-        for channel in CHANNELS {
-            let got = self.sink.got(channel);
-            let seen = self.seen.insert(channel, got.len()).unwrap_or(0);
-            news.extend(got[seen..].iter().map(|message| (channel, text_of(message))));
-        }
-        news
+        Look { code, took, answer, stderr, messages: self.news.since(|channel| self.sink.got(channel)) }
     }
 }
 
@@ -330,7 +353,7 @@ fn at_sink(text: &str, sink: &Sink) -> String {
 }
 
 /// All the words of a message: the body of a webhook, or the subject and the text of a mail.
-pub(super) fn text_of(message: &Value) -> String {
+fn text_of(message: &Value) -> String {
     match &message["json"] {
         Value::Object(body) => json!(body).to_string(),
         _ => {
@@ -344,15 +367,17 @@ pub(super) fn text_of(message: &Value) -> String {
     }
 }
 
-/// The words of a header, RFC 2047: each `=?utf-8?b?…?=` is opened.
+/// The words of a header, RFC 2047: each `=?utf-8?b?…?=` is opened, and a space between two of them is none.
 fn words_of(header: &str) -> String {
     let mut text = String::new();
+    let mut is_after_encoded = true;
     for word in header.split(' ') {
         let inner = word.strip_prefix("=?utf-8?b?").and_then(|word| word.strip_suffix("?="));
-        match inner {
-            Some(inner) => text += &base64(inner),
-            None => text = format!("{text} {word}"),
+        if !(is_after_encoded && inner.is_some()) {
+            text.push(' ');
         }
+        text += &inner.map_or_else(|| word.to_owned(), base64);
+        is_after_encoded = inner.is_some();
     }
     text.trim().to_owned()
 }

@@ -9,18 +9,18 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::lab::{HOME, Look, text_of};
+use super::lab::{HOME, Look, News};
+use super::systems;
 use crate::harness::wait_until;
 
 /// What is looked at: the load of the machine of the tests is no finding.
 const KINDS: &str = "only=services,endpoint,database,cache,log";
 const BACKEND: &str = "education-api";
-const CHANNELS: [&str; 4] = ["dingtalk", "sms", "smtp", "webhook"];
 
 /// The machine, for as long as a test takes.
 struct Machine {
     root: PathBuf,
-    seen: BTreeMap<&'static str, usize>,
+    news: News,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -37,7 +37,7 @@ impl Machine {
             root
         });
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut machine = Self { root: root.clone()?, seen: BTreeMap::new(), _alone: alone };
+        let mut machine = Self { root: root.clone()?, news: News::default(), _alone: alone };
         machine.file("/app/crash", None);
         machine.does(&["systemctl", "start", "postgresql@15-main", "redis-server", "nginx", BACKEND]);
         wait_until("the application answers", || machine.answers());
@@ -111,14 +111,10 @@ impl Machine {
 
     /// What came to its sink since the last time.
     fn news(&mut self) -> Vec<(&'static str, String)> {
-        let mut news = Vec::new();
-        for channel in CHANNELS {
+        self.news.since(|channel| {
             let got = std::fs::read_to_string(self.root.join(format!("lab/sink/{channel}.jsonl"))).unwrap_or_default();
-            let got: Vec<Value> = got.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            let seen = self.seen.insert(channel, got.len()).unwrap_or(0);
-            news.extend(got[seen.min(got.len())..].iter().map(|message| (channel, text_of(message))));
-        }
-        news
+            got.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        })
     }
 }
 
@@ -149,11 +145,13 @@ fn a_unit_that_stops_is_named_told_once_and_told_when_it_is_back() {
     machine.does(&["systemctl", "stop", BACKEND]);
     let broken = findings(&["endpoint health", "service education-api"]);
     let look = machine.look(&project);
-    look.finds(&broken).says("service education-api", "inactive (dead)").tells(&CHANNELS, &["严重", "service education-api"]);
+    look.finds(&broken)
+        .says("service education-api", "inactive (dead)")
+        .tells(systems::EDUCATION.critical, &["严重", "service education-api"]);
     machine.look(&project).finds(&broken).is_quiet();
     machine.does(&["systemctl", "start", BACKEND]);
     wait_until("the application answers", || machine.answers());
-    machine.look(&project).finds(&findings(&[])).tells(&["dingtalk", "smtp"], &["已恢复", "service education-api"]);
+    machine.look(&project).finds(&findings(&[])).tells(systems::EDUCATION.recovery, &["已恢复", "service education-api"]);
 }
 
 #[test]
@@ -195,6 +193,40 @@ output("log", service::logs("education-api", #{ tail: 50 }).len() > 0);
     let look = machine.run(&project, &["restart-api"]);
     assert_eq!((look.code, &look.answer["outputs"]["state"], &look.answer["outputs"]["log"]), (0, &true.into(), &true.into()));
     assert_ne!(machine.unit(BACKEND, "MainPID"), before, "{}", look.stderr);
+}
+
+#[test]
+fn a_unit_that_stopped_is_brought_back_by_a_recovery_and_only_once() {
+    let Some(mut machine) = Machine::up() else { return };
+    let project = machine.project("recovers", &[]);
+    let words = ["recover-service", "-p", "service=education-api"];
+    machine.does(&["systemctl", "stop", BACKEND]);
+    let look = machine.run(&project, &words);
+    assert_eq!(look.code, 0, "{}", look.stderr);
+    look.says("service education-api", "restarted 1 times").tells(systems::EDUCATION.recovery, &["已恢复", BACKEND]);
+    assert_eq!(machine.unit(BACKEND, "ActiveState"), "active");
+    let before = machine.unit(BACKEND, "MainPID");
+    machine.run(&project, &words).says("service education-api", "nothing was done").is_quiet();
+    assert_eq!(machine.unit(BACKEND, "MainPID"), before);
+}
+
+#[test]
+fn a_unit_that_can_not_come_up_is_tried_as_often_as_it_may_be_and_then_a_persons() {
+    let Some(mut machine) = Machine::up() else { return };
+    let project = machine.project("gives-up", &[]);
+    let words = ["recover-service", "-p", "service=education-api", "-p", "tries=2", "-p", "patience=5s"];
+    machine.file("/app/crash", Some(""));
+    machine.does(&["systemctl", "stop", BACKEND]);
+    let look = machine.run(&project, &words);
+    assert_eq!((look.code, &look.answer["outputs"]["restarted"][0]["restarts"]), (1, &2.into()), "{}", look.stderr);
+    look.tells(systems::EDUCATION.critical, &[systems::EDUCATION.title, "重启失败", BACKEND, "cannot start"]);
+    let look = machine.run(&project, &words);
+    assert_eq!((look.code, &look.answer["outputs"]["restarted"][0]["restarts"]), (1, &0.into()), "{}", look.stderr);
+    look.says("service education-api", "restarted 2 times within 1h, not again for").is_quiet();
+    machine.file("/app/crash", None);
+    machine.does(&["systemctl", "start", BACKEND]);
+    wait_until("the application answers", || machine.answers());
+    machine.run(&project, &words).tells(systems::EDUCATION.recovery, &["已恢复", BACKEND]);
 }
 
 #[test]

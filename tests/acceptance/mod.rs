@@ -9,8 +9,10 @@ mod machine;
 mod notices;
 mod postgres;
 mod recover_database;
+mod recover_disk;
 mod recover_machine;
 mod recover_service;
+mod renew_certificate;
 mod scale;
 pub(crate) mod systems;
 

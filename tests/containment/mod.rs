@@ -60,3 +60,26 @@ fn as_nobody(project: &Project, arguments: &[&str]) -> Command {
         .gid(NOBODY);
     command
 }
+
+/// What a supervisor sees in place of its worker, which can look into no other process.
+#[test]
+fn who_holds_a_removed_file_is_named_though_the_wall_hides_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("live.log");
+    let mut file = std::fs::File::create(&path).unwrap();
+    std::io::Write::write_all(&mut file, &[b'x'; 100_000]).unwrap();
+    file.sync_all().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let script = format!(
+        "let held = sys::deleted_open_files(#{{ on: {:?}, limit: 1000 }}).files;\n\
+         if !held.some(|file| file.path == {:?} && file.pid == {}) {{ throw `only these are seen: ${{held}}`; }}",
+        directory.path(),
+        path,
+        std::process::id()
+    );
+    let text = format!("runbook(#{{ title: \"t\", allow: #{{ sys: [\"processes\"] }} }});\n{script}");
+    for verb in ["run", "plan"] {
+        let done = Project::new().runbook("test", &text).command([verb, "test", "--json"]).run();
+        assert_eq!(done.code, 0, "{}", done.stderr);
+    }
+}

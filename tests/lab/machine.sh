@@ -90,21 +90,7 @@ machine_application() {
     install -m 0644 "$here/app.py" "$here/sink.py" "$machine_root/lab/"
     chroot "$machine_root" install -d -o app -g app /app /app/uploads /var/log/education
     seq 1000 >"$machine_root/app/uploads/file-1.txt"
-    (umask 077 && cat >"$machine_root/app/.env") <<ENV
-LAB_SYSTEM=education
-LAB_BIND=127.0.0.1
-PORT=$backend_port
-APP_LOG=/var/log/education/app.log
-CRASH_FILE=/app/crash
-DB_HOST=127.0.0.1
-DB_PORT=$postgres_port
-DB_NAME=$database
-DB_USER=$db_user
-DB_PASSWORD=$db_password
-REDIS_HOST=127.0.0.1
-REDIS_PORT=$redis_port
-REDIS_PASSWORD=$redis_password
-ENV
+    (umask 077 && application_env /var/log/education/app.log /app/crash >"$machine_root/app/.env")
     machine_unit education-api <<UNIT
 [Unit]
 Description=education platform, API

@@ -42,7 +42,7 @@ fn silent() -> (u16, Heard) {
     (port, serve(listener.incoming(), |_| String::new()))
 }
 
-/// A docker engine with one container.
+/// A docker engine with one container, and an image that lost its name.
 fn engine(socket: &Path) -> Heard {
     let listener: &'static UnixListener = Box::leak(Box::new(UnixListener::bind(socket).unwrap()));
     serve(listener.incoming(), |request| {
@@ -51,6 +51,8 @@ fn engine(socket: &Path) -> Heard {
         let body = match target.rsplit('/').next().unwrap_or_default() {
             "version" => r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#.to_owned(),
             "info" => r#"{"ID":"ENGINE"}"#.to_owned(),
+            "df" => r#"{"LayersSize":7,"Images":[{"Size":7,"SharedSize":0,"Containers":0}],"Containers":[],"Volumes":[],"BuildCache":[]}"#
+                .to_owned(),
             "json" if target.ends_with("/containers/json") => format!(
                 r#"[{{"Id":"{id}","Names":["/shop_web_1"],"Image":"a","ImageID":"b","State":"running","Status":"Up","Ports":[],"Labels":{{"com.docker.compose.project":"shop","com.docker.compose.service":"web","com.docker.compose.container-number":"1","com.docker.compose.oneoff":"False"}}}}]"#
             ),
@@ -67,6 +69,7 @@ fn calls(http: u16) -> BTreeMap<&'static str, String> {
     let url = format!("http://127.0.0.1:{http}/x");
     BTreeMap::from([
         ("docker::exec", r#"docker::exec("web", ["true"])"#.to_owned()),
+        ("docker::prune", "docker::prune()".to_owned()),
         ("docker::restart", r#"docker::restart("web")"#.to_owned()),
         ("docker::start", r#"docker::start("web")"#.to_owned()),
         ("docker::stop", r#"docker::stop("web")"#.to_owned()),
@@ -164,7 +167,7 @@ fn world() -> World {
     let at = at.display();
     let header = format!(
         "runbook(#{{ title: \"everything\", allow: #{{
-            docker: [\"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\"], exec: [\"/bin/mkdir\", \"/usr/bin/mkdir\"],
+            docker: [\"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\", \"prune\"], exec: [\"/bin/mkdir\", \"/usr/bin/mkdir\"],
             fs: #{{ read: [\"{at}\"], write: [\"{at}\"], remove: [\"{at}\"] }},
             http: [\"POST http://127.0.0.1:{http_port}/x\", \"PUT http://127.0.0.1:{http_port}/x\", \"PATCH http://127.0.0.1:{http_port}/x\", \"DELETE http://127.0.0.1:{http_port}/x\"],
             notify: [\"*\", \"outbox\"], redis: [\"*:write\"], sql: [\"*:write\"], store: [\"write:*\"], samples: [\"write:*\"],

@@ -25,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a question may take that the engine answers from memory.
 pub(super) const QUICK: Duration = Duration::from_secs(30);
 /// How long the engine may add up the space it uses: it walks every layer and volume.
-const SLOW: Duration = Duration::from_secs(120);
+pub(super) const SLOW: Duration = Duration::from_secs(120);
 /// The library's own limit; ours are shorter and per call.
 const LIBRARY_SECONDS: u64 = 24 * 3600;
 const BODY_BYTES: usize = 64 << 20;

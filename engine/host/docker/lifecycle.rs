@@ -69,27 +69,38 @@ pub(super) struct Well {
     waited_ms: u64,
 }
 
+/// What waiting for containers came to.
+pub(super) enum Waited {
+    Well(Vec<Container>),
+    /// They were not well in time.
+    Late(Error),
+}
+
 impl Docker {
     /// Does it to each of these containers in turn, and gives their names.
     pub(in crate::host) async fn act(&self, action: Action, found: Vec<Found>, options: StopOptions) -> Result<Vec<String>> {
         let grace = options.timeout.unwrap_or(GRACE);
         for container in &found {
-            let doing = format!("{} `{}`", action.verb(), container.name);
-            within(grace.0 + QUICK, &doing, self.act_on(action, container, grace, &doing)).await?;
+            self.act_on(action, &container.id, &container.name, grace).await?;
         }
         Ok(names(&found))
     }
 
-    async fn act_on(&self, action: Action, found: &Found, grace: Span, doing: &str) -> Result<()> {
-        let client = self.client().await?;
-        // The engine counts in whole seconds; rounded up, so that `500ms` does not mean at once.
-        let t = i32::try_from(grace.0.as_millis().div_ceil(1000)).ok();
-        let done = match action {
-            Action::Restart => client.restart_container(&found.id, Some(RestartContainerOptions { t, signal: None })).await,
-            Action::Start => client.start_container(&found.id, None::<StartContainerOptions>).await,
-            Action::Stop => client.stop_container(&found.id, Some(StopContainerOptions { t, signal: None })).await,
+    /// Does it to a container.
+    pub(super) async fn act_on(&self, action: Action, id: &str, name: &str, grace: Span) -> Result<()> {
+        let doing = format!("{} `{name}`", action.verb());
+        let work = async {
+            let client = self.client().await?;
+            // The engine counts in whole seconds; rounded up, so that `500ms` does not mean at once.
+            let t = i32::try_from(grace.0.as_millis().div_ceil(1000)).ok();
+            let done = match action {
+                Action::Restart => client.restart_container(id, Some(RestartContainerOptions { t, signal: None })).await,
+                Action::Start => client.start_container(id, None::<StartContainerOptions>).await,
+                Action::Stop => client.stop_container(id, Some(StopContainerOptions { t, signal: None })).await,
+            };
+            done.map_err(|error| failed(&doing, error).target(name))
         };
-        done.map_err(|error| failed(doing, error).target(&found.name))
+        within(grace.0 + QUICK, &doing, work).await
     }
 
     /// Waits until every container of a name runs, and is healthy where it has a health check.
@@ -97,28 +108,39 @@ impl Docker {
         let started = Instant::now();
         let patience = options.timeout.unwrap_or(PATIENCE);
         let interval = options.interval.unwrap_or(INTERVAL).max(SHORTEST_INTERVAL);
-        let mut last = String::from("nothing was seen");
-        let watch = async {
-            loop {
-                // Resolved each time: a container that is recreated has another id.
-                let found = self.resolve("inspect", name).await?;
-                let (expected, states) = (found.len(), self.states(found).await?);
-                if states.len() == expected && states.iter().all(is_well) {
-                    return Ok(states);
-                }
-                last = states.iter().map(in_words).collect::<Vec<_>>().join(", ");
-                tokio::time::sleep(interval.0).await;
-            }
+        // Resolved each time: a container that is recreated has another id.
+        let look = || async {
+            let found = self.resolve("inspect", name).await?;
+            Ok((found.len(), self.states(found).await?))
         };
-        let outcome = tokio::time::timeout(patience.0, watch).await;
-        let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match outcome {
-            Ok(states) => states.map(|states| well(&states, waited_ms)),
-            Err(_) => Err(Error::new(Kind::Timeout, format!("`{name}` was not well within {patience}: {last}"))
-                .target(name)
-                .hint("its log says why: `docker::logs`")),
+        match until_well(name, patience, interval, look).await? {
+            Waited::Well(states) => Ok(well(&states, u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))),
+            Waited::Late(error) => Err(error.hint("its log says why: `docker::logs`")),
         }
     }
+}
+
+/// Looks until as many containers as are expected are there and all of them are well.
+pub(super) async fn until_well<L>(name: &str, patience: Span, interval: Span, look: impl Fn() -> L) -> Result<Waited>
+where
+    L: Future<Output = Result<(usize, Vec<Container>)>>,
+{
+    let mut last = String::from("nothing was seen");
+    let watch = async {
+        loop {
+            let (expected, states) = look().await?;
+            if states.len() == expected && states.iter().all(is_well) {
+                return Ok(Waited::Well(states));
+            }
+            last = states.iter().map(in_words).collect::<Vec<_>>().join(", ");
+            tokio::time::sleep(interval.0).await;
+        }
+    };
+    let Ok(seen) = tokio::time::timeout(patience.0, watch).await else {
+        let late = Error::new(Kind::Timeout, format!("`{name}` was not well within {patience}: {last}"));
+        return Ok(Waited::Late(late.target(name)));
+    };
+    seen
 }
 
 /// The full names of containers.
@@ -126,11 +148,11 @@ pub(in crate::host) fn names(found: &[Found]) -> Vec<String> {
     found.iter().map(|container| container.name.clone()).collect()
 }
 
-pub(super) fn is_well(container: &Container) -> bool {
+fn is_well(container: &Container) -> bool {
     container.state == "running" && matches!(container.health.as_str(), "healthy" | "none")
 }
 
-pub(super) fn in_words(container: &Container) -> String {
+fn in_words(container: &Container) -> String {
     format!("{} is {}, health {}", words::list(std::slice::from_ref(&container.name)), container.state, container.health)
 }
 

@@ -49,6 +49,7 @@ pub const MODULE: HostModule = HostModule {
         Function::read("wait_healthy").needs("docker", "inspect", 0).options::<lifecycle::WaitOptions>(),
         Function::read("images").needs_fixed("docker", "images", "*"),
         Function::read("disk").needs_fixed("docker", "disk", "*"),
+        Function::effect("prune", "how many images and entries of build cache go").needs_fixed("docker", "prune", "*"),
         Function::read("info").needs_fixed("docker", "list", "*"),
         Function::read("engine_id").needs_fixed("docker", "list", "*"),
     ],
@@ -59,8 +60,11 @@ mod api {
     use rhai::{Array, Dynamic, Map};
 
     use super::lifecycle::WaitOptions;
+    use super::space::Pruned;
     use super::{Action, Docker, LogOptions, StatsOptions, containers, run_action, run_exec};
-    use crate::host::{Call, RhaiResultOf};
+    use crate::host::{Access, Call, RhaiResultOf};
+    use crate::model::Effect;
+    use crate::words::count;
 
     /// The containers of the system's compose project, in every state, as far as the permissions let them be listed.
     ///
@@ -304,6 +308,30 @@ mod api {
         let call = Call::new(&native, "docker::disk")?;
         let space = call.wait(Docker::of(call.ctx()).disk())?;
         call.value(&space)
+    }
+
+    /// Removes what is left over of builds: images without a name that no container is made of, and build cache that
+    /// nothing uses. Never a volume, a container, or an image with a name.
+    ///
+    /// ```rhai,lab
+    /// step("prune", || docker::prune()).bytes >= 0
+    /// ```
+    ///
+    /// Returns `images`, `cache` (how many went) and `bytes`, as the engine counts its space before and after. Without
+    /// anything to remove it does nothing.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn prune(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "docker::prune")?;
+        call.permit(&Access::word("docker", "prune", "*"))?;
+        let docker = Docker::of(call.ctx());
+        let planned = call.wait(docker.prunable())?;
+        if planned == Pruned::default() {
+            return call.value(&planned);
+        }
+        let summary =
+            format!("remove {} without a name and {} of build cache", count(planned.images, "image"), count(planned.cache, "entry"));
+        let done = call.effect(Effect::new("docker::prune", "dangling", summary), planned, docker.prune())?;
+        call.value(&done)
     }
 
     /// What the engine says of itself.

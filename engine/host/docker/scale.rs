@@ -8,14 +8,12 @@ use std::collections::HashMap;
 use bollard::models::{
     ContainerConfig, ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig, NetworkConnectRequest, NetworkingConfig,
 };
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
-};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, InspectContainerOptions, RemoveContainerOptionsBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::containers::{Found, NUMBER};
 use super::engine::{Docker, QUICK, failed, within};
-use super::lifecycle::{in_words, is_well};
+use super::lifecycle::{Action, Waited, until_well};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Effect, Span};
 use crate::words;
@@ -23,6 +21,8 @@ use crate::words;
 /// More than this is a mistake.
 pub(in crate::host) const MOST: u32 = 100;
 const GRACE: Span = Span::secs(10);
+/// What starts has nothing to finish first.
+const AT_ONCE: Span = Span::secs(0);
 const INTERVAL: Span = Span::millis(500);
 
 /// What a change of the number of replicas is about, found out before it is told and done.
@@ -117,7 +117,7 @@ impl Docker {
     pub(in crate::host) async fn scale(&self, scaling: Scaling, patience: Span) -> Result<Scaled> {
         let done = scaling.planned();
         for found in &scaling.start {
-            self.start(&found.id, &found.name).await?;
+            self.act_on(Action::Start, &found.id, &found.name, AT_ONCE).await?;
         }
         if let Some(model) = &scaling.model {
             let made = self.add(model, &scaling.create).await;
@@ -167,55 +167,34 @@ impl Docker {
                 Ok(())
             };
             within(QUICK, &doing, work).await.map_err(|error| error.target(name))?;
-            self.start(name, name).await?;
+            self.act_on(Action::Start, name, name, AT_ONCE).await?;
         }
         Ok(())
     }
 
-    async fn start(&self, id: &str, name: &str) -> Result<()> {
-        let doing = format!("start `{name}`");
+    /// Stops and removes a container.
+    async fn remove(&self, id: &str, name: &str) -> Result<()> {
+        // One that does not run can be removed all the same.
+        let _ = self.act_on(Action::Stop, id, name, GRACE).await;
+        let doing = format!("remove `{name}`");
         let work = async {
-            let done = self.client().await?.start_container(id, None::<StartContainerOptions>).await;
+            let options = RemoveContainerOptionsBuilder::default().force(true).build();
+            let done = self.client().await?.remove_container(id, Some(options)).await;
             done.map_err(|error| failed(&doing, error).target(name))
         };
         within(QUICK, &doing, work).await
     }
 
-    /// Stops and removes a container.
-    async fn remove(&self, id: &str, name: &str) -> Result<()> {
-        let doing = format!("remove `{name}`");
-        let work = async {
-            let client = self.client().await?;
-            let t = i32::try_from(GRACE.0.as_secs()).ok();
-            // One that does not run can be removed all the same.
-            let _ = client.stop_container(id, Some(StopContainerOptions { t, signal: None })).await;
-            let options = RemoveContainerOptionsBuilder::default().force(true).build();
-            client.remove_container(id, Some(options)).await.map_err(|error| failed(&doing, error).target(name))
-        };
-        within(GRACE.0 + QUICK, &doing, work).await
-    }
-
     /// Waits until what was started and made is well.
     async fn settled(&self, scaling: &Scaling, patience: Span) -> Result<()> {
         let names: Vec<String> = scaling.planned().started.into_iter().chain(scaling.planned().created).collect();
-        let mut last = String::from("nothing was seen");
-        let watch = async {
-            loop {
-                let found: Vec<Found> = self.list().await?.into_iter().filter(|found| names.contains(&found.name)).collect();
-                let states = self.states(found).await?;
-                if states.len() == names.len() && states.iter().all(is_well) {
-                    return Ok(());
-                }
-                last = states.iter().map(in_words).collect::<Vec<_>>().join(", ");
-                tokio::time::sleep(INTERVAL.0).await;
-            }
+        let look = || async {
+            let found = self.list().await?.into_iter().filter(|found| names.contains(&found.name)).collect();
+            Ok((names.len(), self.states(found).await?))
         };
-        match tokio::time::timeout(patience.0, watch).await {
-            Ok(settled) => settled,
-            Err(_) => {
-                Err(Error::new(Kind::Timeout, format!("`{}` was not well within {patience}: {last}", scaling.service))
-                    .target(&scaling.service))
-            }
+        match until_well(&scaling.service, patience, INTERVAL, look).await? {
+            Waited::Well(_) => Ok(()),
+            Waited::Late(error) => Err(error),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bollard::query_parameters::ListImagesOptions;
-use serde::Serialize;
+use bollard::query_parameters::{ListImagesOptions, PruneBuildOptions, PruneImagesOptions};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::engine::{Docker, QUICK, failed, within};
+use super::engine::{Docker, QUICK, SLOW, failed, within};
 use crate::error::Result;
 use crate::host::Access;
 
@@ -28,6 +28,14 @@ pub(super) struct Used {
     active: i64,
     size: i64,
     reclaimable: i64,
+}
+
+/// What went, or what could go: images without a name that no container is made of, and build cache nothing uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pruned {
+    pub(super) images: u64,
+    pub(super) cache: u64,
+    pub(super) bytes: u64,
 }
 
 /// The space the engine uses.
@@ -69,6 +77,65 @@ impl Docker {
     pub(super) async fn disk(&self) -> Result<Space> {
         self.ctx.permissions().check(&Access::word("docker", "disk", "*"))?;
         Ok(space(&self.usage().await?))
+    }
+
+    /// What [`prune`](Self::prune) would take away.
+    pub(super) async fn prunable(&self) -> Result<Pruned> {
+        let used = self.usage().await?;
+        Ok(Pruned { images: dangling(&used).count() as u64, cache: idle(&used).count() as u64, bytes: prunable_bytes(&used) })
+    }
+
+    /// Takes away images without a name that no container is made of, and build cache nothing uses: never a volume,
+    /// a container, or an image with a name. What it counts is the difference between before and after.
+    pub(super) async fn prune(&self) -> Result<Pruned> {
+        let before = self.usage().await?;
+        let client = self.client().await?;
+        let only = BTreeMap::from([("dangling", vec!["true"])]);
+        let filters = only.into_iter().map(|(key, values)| (key.to_owned(), values.into_iter().map(str::to_owned).collect())).collect();
+        within(SLOW, "the docker engine", async {
+            let images = PruneImagesOptions { filters: Some(filters) };
+            client.prune_images(Some(images)).await.map_err(|error| failed("removing dangling images", error))?;
+            client.prune_build(None::<PruneBuildOptions>).await.map_err(|error| failed("removing build cache", error))
+        })
+        .await?;
+        Ok(difference(&before, &self.usage().await?))
+    }
+}
+
+/// The lists of images are named so by older engines, and lie deeper with newer ones.
+fn items<'u>(usage: &'u Value, old: &str, new: &str) -> impl Iterator<Item = &'u Value> {
+    let list = usage[old].as_array().or_else(|| usage[new]["Items"].as_array());
+    list.into_iter().flatten()
+}
+
+/// Images that have no name and no container.
+fn dangling(usage: &Value) -> impl Iterator<Item = &Value> {
+    items(usage, "Images", "ImageUsage").filter(|image| {
+        let has_name = image["RepoTags"].as_array().is_some_and(|tags| tags.iter().any(|tag| tag != "<none>:<none>"));
+        !has_name && image["Containers"].as_i64().unwrap_or(0) <= 0
+    })
+}
+
+/// Build cache that nothing uses.
+fn idle(usage: &Value) -> impl Iterator<Item = &Value> {
+    items(usage, "BuildCache", "BuildCacheUsage").filter(|entry| !entry["InUse"].as_bool().unwrap_or(false))
+}
+
+/// What would come free at most: layers may be shared with images that stay.
+fn prunable_bytes(usage: &Value) -> u64 {
+    let own = |item: &Value| item["Size"].as_i64().unwrap_or(0) - item["SharedSize"].as_i64().unwrap_or(0).max(0);
+    let images: i64 = dangling(usage).map(own).sum();
+    let cache: i64 = idle(usage).map(|entry| entry["Size"].as_i64().unwrap_or(0)).sum();
+    u64::try_from(images + cache).unwrap_or(0)
+}
+
+fn difference(before: &Value, after: &Value) -> Pruned {
+    let less = |before: i64, after: i64| u64::try_from(before - after).unwrap_or(0);
+    let [was, is] = [space(before), space(after)];
+    Pruned {
+        images: less(was.images.count, is.images.count),
+        cache: less(was.build_cache.count, is.build_cache.count),
+        bytes: less(was.images.size + was.build_cache.size, is.images.size + is.build_cache.size),
     }
 }
 
@@ -138,6 +205,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_what_has_no_name_and_no_use_goes() {
+        let usage = json!({
+            "LayersSize": 1500,
+            "Images": [
+                { "RepoTags": ["shop:1"], "Size": 600, "SharedSize": 100, "Containers": 0 },
+                { "RepoTags": ["<none>:<none>"], "Size": 400, "SharedSize": 100, "Containers": 0 },
+                { "RepoTags": null, "Size": 300, "SharedSize": 0, "Containers": 1 },
+            ],
+            "BuildCache": [{ "InUse": true, "Size": 70 }, { "InUse": false, "Size": 50 }],
+        });
+        assert_eq!((dangling(&usage).count(), idle(&usage).count(), prunable_bytes(&usage)), (1, 1, 350));
+        let after = json!({
+            "LayersSize": 1200,
+            "Images": [{ "Size": 600, "Containers": 0 }, { "Size": 300, "Containers": 1 }],
+            "BuildCache": [{ "InUse": true, "Size": 70 }],
+        });
+        assert_eq!(difference(&usage, &after), Pruned { images: 1, cache: 1, bytes: 350 });
+    }
 
     #[test]
     fn older_and_newer_engines_tell_the_same() {

@@ -10,7 +10,10 @@ use crate::error::{Error, Kind, Result};
 use crate::host::permission::{Networks, Section};
 use crate::host::secrets::names_in;
 use crate::model::System;
-use crate::model::system::Services;
+use crate::model::system::{Manager, Services};
+
+/// The program of the web server, where it runs in no container.
+const WEB_SERVER: &str = "/usr/sbin/nginx";
 
 /// An object with the networks it may resolve to.
 type Expanded = (String, Networks);
@@ -55,6 +58,8 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("endpoints", _) => with_network(&system.endpoints, key, |e| Some(e.url.clone()), |e| e.network.as_deref()),
         ("certificates", "net") => with_network(&system.certificates, key, |c| c.served.clone(), |c| c.network.as_deref()),
         ("certificates", _) => plain(pick_all(&system.certificates, key, |c| c.file.iter().chain(&c.ca).cloned().collect())),
+        ("renewals", _) => plain(renewals(section.name, system, key)),
+        ("cleanups", _) => plain(pick(&system.maintenance.cleanup, key, |cleanup| Some(cleanup.path.clone()))),
         ("logs", "fs") => plain(pick_all(&system.logs, key, |log| log.path.as_deref().map(parts_of_log).unwrap_or_default())),
         ("logs", _) => plain(pick(&system.logs, key, |log| log.service.clone())),
         ("paths", _) => plain(pick(&system.paths, key, |path| Some(path.clone()))),
@@ -64,7 +69,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("routes", _) => plain(routes(system, key)),
         ("backup", _) => plain(backup(system, key)?),
         _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
-            "there are system, services, restartable, databases, caches, hosts, endpoints, certificates, logs, paths, scaling, checklists, contacts, routes and backup, each with `.NAME` or `.*`",
+            "there are system, services, restartable, databases, caches, hosts, endpoints, certificates, renewals, logs, paths, scaling, checklists, cleanups, contacts, routes and backup, each with `.NAME` or `.*`",
         )),
     }
 }
@@ -126,6 +131,26 @@ fn with_network<T>(
     Ok(all)
 }
 
+/// What the renewals of certificates need: their files in `fs`, what they start in `exec`, the web server in `docker`.
+fn renewals(section: &str, system: &System, key: &str) -> Vec<String> {
+    let in_containers = system.services.manager == Manager::Compose;
+    pick_all(&system.certificates, key, |certificate| {
+        let (Some(renewal), Some(file)) = (&certificate.renewal, &certificate.file) else { return Vec::new() };
+        match section {
+            "fs" => {
+                let pair = [file, &renewal.key].into_iter().flat_map(|path| [path.clone(), format!("{path}.before")]);
+                pair.chain([renewal.directory.clone()]).collect()
+            }
+            "exec" => {
+                let server = (!in_containers && renewal.service.is_some()).then(|| WEB_SERVER.to_owned());
+                renewal.command.first().cloned().into_iter().chain(server).collect()
+            }
+            "docker" if in_containers => renewal.service.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
+    })
+}
+
 fn secrets_of(text: Option<&str>) -> Vec<String> {
     text.map(|text| names_in(text).map(str::to_owned).collect()).unwrap_or_default()
 }
@@ -160,7 +185,7 @@ fn backup(system: &System, key: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::host::permission::section;
-    use crate::model::system::{Backup, Database, Endpoint, Item, Log, Scaling, Service, Services};
+    use crate::model::system::{Backup, Certificate, Database, Endpoint, Item, Log, Renewal, Scaling, Service, Services};
 
     fn system() -> System {
         let each = [("api", true), ("postgres", false), ("web", true)]
@@ -222,6 +247,32 @@ mod tests {
         assert_eq!(objects("docker", "scale:${scaling.*}"), ["scale:web"]);
         assert_eq!(objects("runs", "${checklists.*}"), ["check-health"]);
         assert_eq!(expand(section("http").unwrap(), "${endpoints.api}", &system()).unwrap()[0].1.names(), ["private"]);
+    }
+
+    #[test]
+    fn a_renewal_is_its_files_its_program_and_its_web_server() {
+        let renewal = Renewal {
+            command: vec!["/usr/bin/certbot".into(), "renew".into()],
+            directory: "/etc/letsencrypt".into(),
+            key: "/d/key.pem".into(),
+            service: Some("web".into()),
+            ..Renewal::default()
+        };
+        let public = Certificate { file: Some("/d/cert.pem".into()), renewal: Some(renewal), ..Certificate::default() };
+        let other = Certificate { file: Some("/d/other.pem".into()), ..Certificate::default() };
+        let mut system = System { certificates: [("public".to_owned(), public), ("other".to_owned(), other)].into(), ..System::default() };
+        let objects = |system: &System, name: &str, text: &str| -> Vec<String> {
+            expand(section(name).unwrap(), text, system).unwrap().into_iter().map(|(object, _)| object).collect()
+        };
+        let files = ["/d/cert.pem", "/d/cert.pem.before", "/d/key.pem", "/d/key.pem.before", "/etc/letsencrypt"];
+        system.services.manager = Manager::Compose;
+        assert_eq!(objects(&system, "fs", "${renewals.*}"), files);
+        assert_eq!(objects(&system, "exec", "host:${renewals.*}"), ["host:/usr/bin/certbot"]);
+        assert_eq!(objects(&system, "docker", "exec:${renewals.*}"), ["exec:web"]);
+        system.services.manager = Manager::Systemd;
+        assert_eq!(objects(&system, "exec", "host:${renewals.*}"), ["host:/usr/bin/certbot", "host:/usr/sbin/nginx"]);
+        assert!(objects(&system, "docker", "exec:${renewals.*}").is_empty());
+        assert!(objects(&system, "fs", "${renewals.other}").is_empty());
     }
 
     #[test]

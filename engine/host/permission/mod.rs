@@ -67,7 +67,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "redis", verbs: &["read", "write"], object: ObjectKind::Word },
     Section {
         name: "docker",
-        verbs: &["inspect", "list", "logs", "stats", "exec", "restart", "start", "stop", "scale", "images", "disk"],
+        verbs: &["inspect", "list", "logs", "stats", "exec", "restart", "start", "stop", "scale", "images", "disk", "prune"],
         object: ObjectKind::Word,
     },
     Section { name: "systemd", verbs: &["status", "logs", "restart", "start", "stop"], object: ObjectKind::Word },
@@ -105,7 +105,7 @@ impl Section {
                 // Who may add to the incidents may see them.
                 "incidents" => want == "read",
                 // Who may act on a container or unit may see its state.
-                "docker" => matches!(want, "inspect" | "list") && !matches!(have, "images" | "disk"),
+                "docker" => matches!(want, "inspect" | "list") && !matches!(have, "images" | "disk" | "prune"),
                 "systemd" => want == "status",
                 // With the power of the host is started what may be started.
                 "exec" => have == "host" && want == "run",

@@ -88,6 +88,7 @@ pub fn in_words(grant: &Grant) -> String {
         ("redis", "read") => format!("read cache {object}"),
         ("redis", _) => format!("read and change cache {object}"),
         ("docker", "images" | "disk") => format!("see docker {}", grant.verb),
+        ("docker", "prune") => "remove docker images without a name and unused build cache".to_owned(),
         ("docker", "exec") => format!("run commands in container {object}"),
         ("docker", verb @ ("logs" | "stats")) => format!("read the {verb} of container {object}"),
         ("docker", verb) => format!("{verb} container {object}"),

@@ -377,7 +377,7 @@ fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| Error::because(Kind::Remote, format_args!("`{path}` can not be read"), &error))
 }
 
-fn failed(error: sysinfo::Error) -> Error {
+pub(super) fn failed(error: sysinfo::Error) -> Error {
     Error::because(Kind::Remote, "the kernel does not tell", &error)
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod measure;
+mod open_files;
 
 use rhai::plugin::*;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use crate::error::Result;
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 
 pub(super) use measure::machine;
+pub(crate) use open_files::deleted_files;
 
 /// The module `sys`.
 pub const MODULE: HostModule = HostModule {
@@ -24,6 +26,7 @@ pub const MODULE: HostModule = HostModule {
         Function::read("io").needs_fixed("sys", "read", "io"),
         Function::read("network").needs_fixed("sys", "read", "network"),
         Function::read("processes").needs_fixed("sys", "read", "processes").options::<client::ProcessOptions>(),
+        Function::read("deleted_open_files").needs_fixed("sys", "read", "processes").options::<open_files::DeletedOptions>(),
         Function::read("users").needs_fixed("sys", "read", "users"),
         Function::read("host").needs_fixed("sys", "read", "host"),
         Function::read("clock").needs_fixed("sys", "read", "clock"),
@@ -34,7 +37,7 @@ pub const MODULE: HostModule = HostModule {
 mod api {
     use rhai::{Dynamic, Map};
 
-    use super::client;
+    use super::{client, open_files};
     use crate::host::{Access, Call, RhaiResultOf};
 
     /// The use of the processors over an interval, in percent of all cores.
@@ -144,6 +147,31 @@ mod api {
         let options: client::ProcessOptions = call.options(options)?;
         let processes = call.wait(client::processes(options))?;
         call.value(&processes)
+    }
+
+    /// Files that were removed and are still open: they take space until their process closes them or ends.
+    ///
+    /// ```rhai
+    /// let found = sys::deleted_open_files(#{ on: "/" });
+    /// found.bytes >= 0 && found.unseen >= 0
+    /// ```
+    ///
+    /// Options: `on` (only those on the filesystem of this path), `limit` (20 when absent). Returns `files` (the largest
+    /// first, each with the `path` it had, `bytes` on disk, `pid`, `process`, `user`), `bytes` (of all), and `unseen`: how many
+    /// processes could not be looked into, whose files are missing here. Throws `not_found` when `on` is not there.
+    #[rhai_fn(name = "deleted_open_files", return_raw, volatile)]
+    pub fn deleted_open_files_on(native: NativeCallContext, options: Map) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "sys::deleted_open_files")?;
+        call.permit(&Access::word("sys", "read", "processes"))?;
+        let options: open_files::DeletedOptions = call.options(options)?;
+        let found = open_files::deleted(call.ctx().recorder(), &options).map_err(|error| call.fail(error))?;
+        call.value(&found)
+    }
+
+    /// Files that were removed and are still open, on all filesystems.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn deleted_open_files(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
+        deleted_open_files_on(native, Map::new())
     }
 
     /// The users that can log in: those with a shell.

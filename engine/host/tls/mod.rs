@@ -53,8 +53,9 @@ mod api {
     /// (hosts and addresses), `not_before`, `not_after` (RFC 3339), `days_left` (whole days, negative when expired), `serial`,
     /// `fingerprint` (SHA-256), `chain` (the certificates after the first, likewise) and `key_matches` (nothing without `key`).
     ///
-    /// Options: `key` (the file of the private key, to compare). Both files need `fs`; where the grant is not for the very path, it must
-    /// cover what a link leads to. Throws `denied`, `not_found`, `invalid` (no PEM, no certificate, larger than 1 MiB).
+    /// Options: `key` (the file of the private key, to compare), `name` (it must be for this one, and its chain lead to an authority that
+    /// is trusted), `ca` (a PEM file with the authorities to trust then, instead of the machine's). All files need `fs`; where the grant is
+    /// not for the very path, it must cover what a link leads to. Throws `denied`, `not_found`, `invalid` (no PEM, no certificate, larger than 1 MiB).
     #[rhai_fn(name = "file", return_raw, volatile)]
     pub fn file_with(native: NativeCallContext, path: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "tls::file")?;

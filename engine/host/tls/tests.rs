@@ -112,6 +112,27 @@ fn a_file_is_described_with_its_chain_and_key() {
 }
 
 #[test]
+fn a_file_for_a_name_is_judged_as_its_clients_would() {
+    let files = Files::new();
+    let path = files.write("cert.pem", &files.authority.issue("app.test", 2100).certificate);
+    let old = files.write("old.pem", &files.authority.issue("app.test", 2021).certificate);
+    let own = files.write("own.pem", &self_signed("app.test", 2100).certificate);
+    let ca = files.path("ca.pem");
+    let look = |path: &str, name: &str| {
+        files
+            .bench()
+            .eval(&format!(r#"let c = tls::file("{path}", #{{ name: "{name}", ca: "{ca}" }}); c.problem ?? "fine""#))
+            .unwrap()
+            .to_string()
+    };
+    assert_eq!(look(&path, "app.test"), "fine");
+    assert!(look(&path, "shop.test").contains("app.test"), "{}", look(&path, "shop.test"));
+    assert_eq!(look(&old, "app.test"), "the certificate has expired");
+    assert_ne!(look(&own, "app.test"), "fine");
+    assert_eq!(files.bench().error(&format!(r#"tls::file("{path}", #{{ ca: "{ca}" }})"#)).kind, Kind::Invalid);
+}
+
+#[test]
 fn an_expired_file_has_negative_days() {
     let files = Files::new();
     let path = files.write("cert.pem", &files.authority.issue("app.test", 2021).certificate);

@@ -16,7 +16,7 @@ use serde_json::Value;
 pub use data::{Backup, Cache, Cleanup, Database, Index, Maintenance, Purge};
 pub use people::{Contact, Severity};
 pub use services::{Host, Manager, Scaling, Service, Services};
-pub use watch::{Certificate, Endpoint, Log, Over, Rule, RuleKind, Threshold};
+pub use watch::{Certificate, Endpoint, Log, Over, Renewal, Rule, RuleKind, Threshold};
 pub use work::{Item, Release, Remediation, RemediationMode};
 
 use crate::model::Dates;

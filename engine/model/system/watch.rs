@@ -61,6 +61,45 @@ pub struct Certificate {
     /// The networks it may be served in beyond public ones, as for endpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// How a new one comes to be, when nothing else renews it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Renewal>,
+}
+
+/// How a certificate is renewed: a program makes a new pair in a directory, from where it is installed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Renewal {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Where it puts what it makes.
+    pub directory: String,
+    /// The new certificate with its chain, below the directory.
+    pub fullchain: String,
+    /// The new private key, below the directory.
+    pub privkey: String,
+    /// The installed private key.
+    pub key: String,
+    /// The service with the web server that shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// How many days before its end it is renewed; from the first warning on when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+}
+
+impl Default for Renewal {
+    fn default() -> Self {
+        Self {
+            command: Vec::new(),
+            directory: String::new(),
+            fullchain: "fullchain.pem".to_owned(),
+            privkey: "privkey.pem".to_owned(),
+            key: String::new(),
+            service: None,
+            days: None,
+        }
+    }
 }
 
 /// A log: a file with its rotated parts, or the output of a service.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Supervisor;
 use crate::error::{Error, Kind, Result};
 use crate::host::notify::kind_of;
-use crate::host::{Access, Answer, Question, socket_owners};
+use crate::host::{Access, Answer, Question, deleted_files, socket_owners};
 use crate::model::system::Contact;
 use crate::model::{Intent, Message as Notice, Parcel};
 use crate::run::journal::{End, Past};
@@ -73,6 +73,12 @@ impl Supervisor<'_> {
             Question::SocketOwners => {
                 self.request.permissions.check(&Access::host("listeners", "localhost", 0))?;
                 serde_json::to_value(socket_owners()).map(Answer::Value).map_err(|error| Error::new(Kind::Bug, error.to_string()))
+            }
+            Question::DeletedFiles { device, limit } => {
+                permit("sys", "read", "processes")?;
+                serde_json::to_value(deleted_files(device, limit)?)
+                    .map(Answer::Value)
+                    .map_err(|error| Error::new(Kind::Bug, error.to_string()))
             }
             Question::Call { .. } => Err(Error::new(Kind::Bug, "only a test answers calls")),
             Question::Person(_) => Err(Error::new(Kind::Bug, "people answer later")),
