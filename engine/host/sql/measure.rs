@@ -8,10 +8,11 @@ use crate::host::measure::{Measured, number, one};
 use crate::host::{Access, Ctx};
 use crate::model::Reading;
 
-/// Client connections, and how many the server takes; background processes are none (D-X-10).
+/// Client connections, and how many the server takes; background processes are none (D-X-10). What kind a session of
+/// another role is, is hidden from a role that may not look at those; one of somebody in a database is a client.
 const CONNECTIONS: &str = "SELECT count(*)::int8 AS used, current_setting('max_connections')::int8 AS most, \
      count(*) FILTER (WHERE state = 'idle in transaction')::int8 AS idle_in_transaction \
-     FROM pg_stat_activity WHERE backend_type = 'client backend'";
+     FROM pg_stat_activity WHERE coalesce(backend_type = 'client backend', usesysid IS NOT NULL AND datid IS NOT NULL)";
 
 /// Whether a database lets one in, in what time, and how many are in. What refuses is down; what was not
 /// allowed to be asked is unknown.

@@ -36,6 +36,7 @@ END
 pg_ctl -D "$dir/data" -l "$dir/log" -w start > /dev/null || { cat "$dir/log"; exit 1; }
 PGPASSWORD=master-password psql -qX -h 127.0.0.1 -p "$1" -U master -d postgres <<END
 CREATE ROLE crowded LOGIN PASSWORD 'crowded-password' CONNECTION LIMIT 0;
+CREATE ROLE reader LOGIN PASSWORD 'reader-password';
 CREATE DATABASE app;
 END
 echo "$dir/cert.pem"
@@ -65,6 +66,7 @@ fn bench_in(mode: Mode, allow: Value) -> Bench {
         ("main", database("master", "master")),
         ("wrong", database("master", "wrong")),
         ("crowded", database("crowded", "crowded")),
+        ("reader", database("reader", "reader")),
         ("missing", Database { name: "nothing".to_owned(), ..database("master", "master") }),
         ("down", Database { port: leash::free_port(), ..database("master", "master") }),
         ("silent", Database { host: "192.0.2.1".to_owned(), ..database("master", "master") }),
@@ -76,7 +78,8 @@ fn bench_in(mode: Mode, allow: Value) -> Bench {
     ];
     let databases: BTreeMap<_, _> = databases.map(|(name, database)| (name.to_owned(), database)).into();
     let system = System { name: "test".to_owned(), databases, ..System::default() };
-    let secrets = [("master", "master-password"), ("wrong", "a-wrong-password"), ("crowded", "crowded-password")];
+    let secrets =
+        [("master", "master-password"), ("wrong", "a-wrong-password"), ("crowded", "crowded-password"), ("reader", "reader-password")];
     let secrets = secrets.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Bench::with(allow, system, Secrets::new(secrets.into()), mode)
 }
@@ -422,7 +425,7 @@ fn sessions_are_named_and_used_again() {
         json_of(&bench, r#"sql::version("main").major"#),
         json!(value_of(&bench, "SHOW server_version_num").as_str().unwrap()[..2].parse::<i64>().unwrap())
     );
-    assert_eq!(json_of(&bench, "sql::databases().len()"), 11);
+    assert_eq!(json_of(&bench, "sql::databases().len()"), 12);
 }
 
 #[test]
@@ -431,4 +434,22 @@ fn a_session_that_died_is_replaced() {
     let pid = value_of(&bench, "SELECT pg_backend_pid()");
     json_of(&other, &format!("sql::execute(\"main\", \"SELECT pg_terminate_backend({pid}, 5000)\")"));
     assert_ne!(value_of(&bench, "SELECT pg_backend_pid()"), pid);
+}
+
+#[test]
+fn sessions_whose_kind_is_hidden_are_connections_too() {
+    let bench = reader();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connect = format!("host=127.0.0.1 port={} user=master password=master-password dbname=app", server().port);
+    let measured = runtime.block_on(async {
+        let mut open = Vec::new();
+        for _ in 0..5 {
+            let (client, connection) = tokio_postgres::connect(&connect, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            open.push(client);
+        }
+        super::measure(&bench.ctx, "reader").await
+    });
+    let (_, value) = measured.iter().find(|(series, _)| series.name == "database_connections").unwrap();
+    assert!(value.number() >= Some(6.0), "{measured:?}");
 }
