@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::systems::System;
 use crate::harness::sink::Sink;
-use crate::harness::{Done, Project};
+use crate::harness::{Daemon, Done, Project};
 
 pub(super) const HOME: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab");
 /// Its settings.
@@ -223,6 +223,39 @@ impl Site {
         let file = format!("systems/{}.toml", self.system.name);
         let text = std::fs::read_to_string(project.path().join(&file)).unwrap();
         self.station.project = Some(project.file(&file, &format!("{text}\n{tables}\n")));
+    }
+
+    /// Makes ready what a daemon needs to watch it, which looks often: no schedule is due, and these tables are added.
+    pub(crate) fn watched(&mut self, tables: &str) {
+        let project = self.station.project.take().unwrap();
+        let file = format!("systems/{}.toml", self.system.name);
+        let read = |file: &str| std::fs::read_to_string(project.path().join(file)).unwrap();
+        let system = read(&file).replacen("remove = [", "remove = [\n    \"schedules\",", 1);
+        let settings = read("runbook.toml");
+        let project = project.file(&file, &format!("{system}\n[schedules.check-health]\ncron = \"0 0 1 1 *\"\n{tables}\n"));
+        self.station.project = Some(project.file("runbook.toml", &format!("{settings}\n[daemon]\nlook = \"500ms\"\n")));
+    }
+
+    /// A daemon for it.
+    pub(crate) fn serve(&self) -> Daemon {
+        let environment: Vec<(&str, &str)> = self.station.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.station.project.as_ref().unwrap().serve_with(&environment)
+    }
+
+    /// What its daemons said.
+    pub(crate) fn daemon_log(&self) -> String {
+        self.station.project.as_ref().unwrap().daemon_log()
+    }
+
+    /// All that came to a channel.
+    pub(crate) fn told(&self, channel: &str) -> Vec<String> {
+        self.station.sink.accepted(channel).iter().map(text_of).collect()
+    }
+
+    /// Runs a command.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, words: &[&str]) -> Look {
+        self.station.command(words)
     }
 
     /// Runs a runbook for it.

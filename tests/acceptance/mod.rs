@@ -2,6 +2,7 @@
 //!
 //! The lab is brought up by `tests/run`. Without it these tests are not run, and say so.
 
+mod check_metrics;
 mod health;
 pub(crate) mod lab;
 mod logs;
@@ -15,6 +16,7 @@ mod recover_service;
 mod renew_certificate;
 mod scale;
 pub(crate) mod systems;
+mod unattended;
 
 /// A test for each system of the lab. Neighbours in the order of names are of different systems, which do not wait for each other.
 macro_rules! in_every_system {

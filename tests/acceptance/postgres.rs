@@ -60,6 +60,11 @@ impl Sessions {
         admin
     }
 
+    /// Ends all but so many of them.
+    pub(crate) fn keep(&mut self, most: usize) {
+        self.clients.truncate(most);
+    }
+
     /// How many of them still answer.
     pub(crate) fn alive(&self) -> usize {
         self.runtime.block_on(async {

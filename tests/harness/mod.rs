@@ -12,6 +12,8 @@ use regex::{Captures, Regex};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use daemon::Daemon;
+
 /// A project in a temporary directory, and one command in it.
 #[must_use = "a test that runs nothing says nothing: call `succeeds`, `fails` or `run`"]
 pub(crate) struct Test {
