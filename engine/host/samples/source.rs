@@ -312,7 +312,7 @@ mod tests {
         let ask = |bench: &Bench| found(bench, "samples::measure(\"metrics\")");
         let silent = [("errors{of=\"app\"}", None), ("source_up{source=\"errors\"}", Some(0.0))];
         assert_eq!(ask(&bench), expected(&silent));
-        let now = jiff::Timestamp::now();
+        let now = bench.ctx.now();
         let line = |minutes: i64, level: &str| {
             let at = now - jiff::SignedDuration::from_mins(minutes);
             format!("{} {level} it\n", at.strftime("%Y-%m-%d %H:%M:%S"))
