@@ -32,6 +32,8 @@ manager = "systemd"
 unit = "web.service"
 [endpoints.site]
 url = "http://127.0.0.1:PORT/"
+[metrics.web]
+endpoint = "site"
 [certificates.site]
 served = "127.0.0.1:PORT"
 [logs.main]

@@ -188,11 +188,12 @@ fn looks() -> BTreeMap<String, Value> {
     let entry = |section: &str, entries: &[&str]| (section.to_owned(), Value::from(entries.to_vec()));
     BTreeMap::from([
         entry("sys", &["*"]),
-        entry("systemd", &["status:*"]),
-        entry("docker", &["inspect:*"]),
-        entry("http", &["GET ${endpoints.*}"]),
+        entry("docker", &["inspect:*", "logs:${metrics.*}"]),
+        entry("systemd", &["status:*", "logs:${metrics.*}"]),
+        entry("http", &["GET ${endpoints.*}", "GET ${metrics.*}"]),
         entry("sql", &["read:${databases.*}"]),
         entry("redis", &["read:${caches.*}"]),
+        entry("fs", &["read:${metrics.*}"]),
     ])
 }
 

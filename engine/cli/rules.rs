@@ -10,8 +10,9 @@ use crate::cli::report::visible;
 use crate::cli::terminal::{BAD, DIM, GOOD, STRONG, styled, table};
 use crate::config::Problems;
 use crate::error::{Error, Kind, Result};
-use crate::model::System;
+use crate::host::measure::is_measured;
 use crate::model::system::Rule;
+use crate::model::{Selector, System};
 use crate::monitor::alarm::Standing;
 use crate::monitor::drill::{Drill, Outcome};
 use crate::monitor::prometheus::{condition, expression, render};
@@ -83,7 +84,21 @@ fn list(system: &System, app: &App) -> Result<()> {
         ]);
     }
     app.terminal.answer(&table(&rows));
+    for (name, rule) in &system.rules {
+        for series in not_sampled(system, rule)? {
+            app.terminal.say(&format!("{}: nothing samples {series}; a source of [metrics] would", visible(name)));
+        }
+    }
     Ok(())
+}
+
+/// The series of a rule that nothing of the system measures; a runbook may keep them all the same.
+fn not_sampled(system: &System, rule: &Rule) -> Result<Vec<String>> {
+    let names = std::iter::once(&rule.series).chain(&rule.total).map(|text| Ok(text.parse::<Selector>()?.name));
+    let mut names: Vec<String> = names.collect::<Result<_>>()?;
+    names.dedup();
+    names.retain(|name| !is_measured(system, name));
+    Ok(names)
 }
 
 /// The severity in the words of the system.
@@ -99,6 +114,7 @@ fn rules(system: &System) -> Result<Vec<Value>> {
         let mut value = serde_json::to_value(rule).map_err(|error| Error::new(Kind::Bug, error.to_string()))?;
         value["name"] = name.clone().into();
         value["expression"] = expression(name, rule)?.into();
+        value["not_sampled"] = not_sampled(system, rule)?.into();
         Ok(value)
     };
     system.rules.iter().map(rule).collect()

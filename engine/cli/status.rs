@@ -10,7 +10,7 @@ use crate::config::Problems;
 use crate::error::{Kind, Result};
 use crate::host::notify::outbox::Standing as Outbox;
 use crate::model::{Incident, IncidentState, RunState};
-use crate::run::daemon::{Ask, Schedules, Standing, Watches, ask};
+use crate::run::daemon::{Ask, Schedules, Standing, Watches, Watching, ask};
 use crate::run::outbox;
 use crate::store::{Filter, IncidentFilter, Incidents, Store, Summary};
 use crate::words;
@@ -55,13 +55,18 @@ pub(super) fn run(_: Args, app: &App) -> Result<u8, Problems> {
 
 impl Status {
     fn is_well(&self) -> bool {
-        let is_blind = |watches: &Watches| !watches.problems.is_empty() || watches.each.iter().any(|watch| watch.problem.is_some());
+        let is_blind = |watches: &Watches| !watches.problems.is_empty() || watches.each.iter().any(is_half_blind);
         let is_wrong = |daemon: &Standing| !daemon.schedules.problems.is_empty() || is_blind(&daemon.watches);
         self.needs.is_empty()
             && !self.incidents.iter().any(needs_somebody)
             && self.outbox.dead == 0
             && !self.daemon.as_ref().is_some_and(is_wrong)
     }
+}
+
+/// Whether a watch does not look, or a part of what it should see is not told or not kept.
+fn is_half_blind(watch: &Watching) -> bool {
+    watch.problem.is_some() || watch.refused > 0 || watch.samplers.values().any(Option::is_some)
 }
 
 /// Whether nobody takes care of an incident yet, and nothing else is its reason.
@@ -106,6 +111,14 @@ fn tell_watches(watches: &Watches, app: &App) {
         };
         let (series, rules) = (words::count(watch.series, "value"), words::count(watch.rules, "rule"));
         line(app, &good, "watch", &format!("{system}: {series}{unknown}, {rules}{fires}, {}", ago(looked)));
+        for (sampler, problem) in &watch.samplers {
+            if let Some(problem) = problem {
+                line(app, &bad, "watch", &format!("{system}: {} tells nothing: {}", visible(sampler), visible(problem)));
+            }
+        }
+        if watch.refused > 0 {
+            line(app, &bad, "watch", &format!("{system}: {} not kept: there are too many series", words::count(watch.refused, "sample")));
+        }
     }
     for problem in &watches.problems {
         line(app, &bad, "watch", &visible(problem));

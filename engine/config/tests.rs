@@ -178,6 +178,64 @@ fn a_warning_that_comes_after_the_alarm_is_an_error() {
 }
 
 #[test]
+fn a_source_of_samples_that_could_not_be_asked_is_refused_by_its_key() {
+    let text = "\
+[endpoints.app]
+url = \"http://127.0.0.1/health\"
+[metrics.a]
+kind = \"json\"
+endpoint = \"ap\"
+only = [\"x\"]
+[metrics.b]
+kind = \"log\"
+log = \"app\"
+pattern = \"(\"
+window = \"0s\"
+[metrics.c]
+endpoint = \"app\"
+path = \"//evil/metrics\"
+only = [\"a b\"]
+labels = { system = \"x\", \"a b\" = \"y\" }
+every = \"10ms\"
+timeout = \"1m\"
+[metrics.d]
+kind = \"json\"
+endpoint = \"app\"
+field = \"n\"
+series = \"1n\"
+[metrics.e]
+kind = \"json\"
+endpoint = \"app\"
+field = \"n\"
+series = \"orders\"
+[metrics.orders]
+kind = \"json\"
+endpoint = \"app\"
+field = \"n\"
+";
+    assert_eq!(
+        complaints(text),
+        [
+            "3:1: `metrics.a.field`: there is no `field`, which the kind `json` needs",
+            "5:12: `metrics.a.endpoint`: there is no `endpoints.ap`",
+            "6:8: `metrics.a.only`: the kind `json` has none",
+            "9:7: `metrics.b.log`: there is no `logs.app`",
+            "10:11: `metrics.b.pattern`: it is no expression: error: unclosed group",
+            "11:10: `metrics.b.window`: it is too short to count anything",
+            "14:8: `metrics.c.path`: found `//evil/metrics`, expected a path that begins with one `/`",
+            "15:9: `metrics.c.only.0`: `a b` is not a selector of series: something follows it",
+            "16:21: `metrics.c.labels.system`: this label is ours",
+            "16:34: `metrics.c.labels.a b`: `a b` is no name of a label",
+            "17:9: `metrics.c.every`: found 10ms, expected at least 1 s",
+            "18:11: `metrics.c.timeout`: found 1m, expected at most 25s",
+            "23:10: `metrics.d.series`: `1n` is no name of a series",
+            "29:1: `metrics.orders`: `metrics.e` tells `orders` already",
+        ]
+    );
+    assert!(Lab::new(&[("it", text)]).hints("it").contains(&"did you mean `app`?".to_owned()));
+}
+
+#[test]
 fn an_unknown_metric_is_a_warning_with_its_place() {
     let lab = Lab::new(&[("it", "[thresholds.cpus]\nwarn = 1\n")]);
     let warnings = lab.load("it").unwrap().warnings;

@@ -1,6 +1,7 @@
 //! What types can not say about a system: references between tables, ranges, things that are dangerous.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use url::Url;
@@ -8,12 +9,17 @@ use url::Url;
 use crate::config::METRICS;
 use crate::config::node::Node;
 use crate::error::{Error, Kind};
-use crate::model::system::{Contact, Manager, Renewal, Rule, RuleKind};
-use crate::model::{Selector, System};
+use crate::model::system::{Contact, Manager, Metric, MetricKind, Renewal, Rule, RuleKind};
+use crate::model::{Selector, Series, Span, System};
 
 const SEVERITIES: [&str; 5] = ["sev1", "sev2", "sev3", "sev4", "sev5"];
 const LEVELS: [&str; 3] = ["warning", "critical", "unknown"];
 const LOG_FORMATS: [&str; 7] = ["app", "nginx", "nginx-error", "syslog", "postgres", "security", "json"];
+/// The keys of a source that only some kinds have.
+const SOURCE_KEYS: [&str; 12] =
+    ["endpoint", "path", "only", "field", "series", "database", "query", "log", "pattern", "window", "cache", "hash"];
+/// The longest that a source may take: nobody waits for longer.
+const LONGEST_QUESTION: Duration = Duration::from_secs(25);
 const TLS_MODES: [&str; 4] = ["disable", "prefer", "require", "require-noverify"];
 
 /// Checks a system against itself.
@@ -26,6 +32,7 @@ pub(super) fn check(root: &Node, system: &System, errors: &mut Vec<Error>, warni
     check.endpoints(system);
     check.certificates(system);
     check.logs(system);
+    check.metrics(system);
     check.backup(system);
     check.thresholds(system);
     for (name, rule) in &system.rules {
@@ -258,6 +265,90 @@ impl Check<'_> {
             self.word(&["logs", name, "format"], &log.format, &LOG_FORMATS);
             self.zone(&["logs", name, "timezone"], log.timezone.as_deref());
             self.service(&["logs", name, "service"], log.service.as_ref());
+        }
+    }
+
+    fn metrics(&mut self, system: &System) {
+        for (name, metric) in &system.metrics {
+            self.metric(name, metric);
+            let Some(series) = metric.only_series(name) else { continue };
+            let mut before = system.metrics.iter().take_while(|(other, _)| *other != name);
+            if let Some((other, _)) = before.find(|(other, metric)| metric.only_series(other).as_ref() == Some(&series)) {
+                self.wrong(
+                    &["metrics", name],
+                    format!("`metrics.{other}` tells `{series}` already"),
+                    "give one of them a `series` or a label",
+                );
+            }
+        }
+    }
+
+    fn metric(&mut self, name: &str, metric: &Metric) {
+        let at = |key| ["metrics", name, key];
+        let (kind, needs, takes) = (metric.kind.name(), metric.kind.needs(), metric.kind.takes());
+        for key in needs.iter().filter(|key| self.root.at(&at(key)).is_none()) {
+            self.wrong(&at(key), format!("there is no `{key}`, which the kind `{kind}` needs"), "");
+        }
+        let given: Vec<String> =
+            self.root.at(&["metrics", name]).map(|node| node.entries().map(|(key, _)| key.to_owned()).collect()).unwrap_or_default();
+        for key in given.iter().filter(|key| SOURCE_KEYS.contains(&key.as_str())) {
+            if !needs.contains(&key.as_str()) && !takes.contains(&key.as_str()) {
+                self.wrong(&at(key), format!("the kind `{kind}` has none"), "leave it out, or write another `kind`");
+            }
+        }
+        let references = [
+            ("endpoint", &metric.endpoint, "endpoints"),
+            ("database", &metric.database, "databases"),
+            ("log", &metric.log, "logs"),
+            ("cache", &metric.cache, "caches"),
+        ];
+        for (key, found, table) in references {
+            if let Some(found) = found {
+                self.reference(&at(key), found, table);
+            }
+        }
+        if let Some(path) = metric.path.as_ref().filter(|path| !path.starts_with('/') || path.starts_with("//")) {
+            self.wrong(
+                &at("path"),
+                format!("found `{path}`, expected a path that begins with one `/`"),
+                "its host is that of the endpoint",
+            );
+        }
+        for (index, only) in metric.only.iter().enumerate() {
+            self.selector(&["metrics", name, "only", &index.to_string()], only);
+        }
+        if let Some(Err(error)) = metric.pattern.as_ref().map(|pattern| regex::Regex::new(pattern)) {
+            self.wrong(&at("pattern"), format!("it is no expression: {}", error.to_string().lines().last().unwrap_or_default()), "");
+        }
+        let is_series = |text: &str| text.parse::<Series>().is_ok_and(|series| series.labels.is_empty());
+        let is_named = matches!(metric.kind, MetricKind::Json | MetricKind::Sql | MetricKind::Log);
+        if is_named && !is_series(metric.series_name(name)) {
+            let path = if metric.series.is_some() { at("series").to_vec() } else { vec!["metrics", name] };
+            self.wrong(&path, format!("`{}` is no name of a series", metric.series_name(name)), "write `series = \"orders_open\"`");
+        }
+        for label in metric.labels.keys() {
+            let path = ["metrics", name, "labels", label];
+            if label == "system" || label.starts_with("__") {
+                self.wrong(&path, "this label is ours", "call it something else");
+            } else if !is_series(label) || label.contains(':') {
+                self.wrong(&path, format!("`{label}` is no name of a label"), "letters, digits and `_`");
+            }
+        }
+        self.pace(name, metric);
+    }
+
+    fn pace(&mut self, name: &str, metric: &Metric) {
+        let (every, timeout) = (metric.every(), metric.timeout());
+        if every < Duration::from_secs(1) {
+            self.wrong(&["metrics", name, "every"], format!("found {}, expected at least 1 s", Span(every)), "");
+        }
+        if timeout.is_zero() || timeout > LONGEST_QUESTION {
+            self.wrong(&["metrics", name, "timeout"], format!("found {}, expected at most {}", Span(timeout), Span(LONGEST_QUESTION)), "");
+        } else if timeout > every && metric.timeout.is_some() {
+            self.wrong(&["metrics", name, "timeout"], format!("it may take {}, and is asked every {}", Span(timeout), Span(every)), "");
+        }
+        if metric.window.is_some_and(|window| window.0 < Duration::from_secs(1)) {
+            self.wrong(&["metrics", name, "window"], "it is too short to count anything", "write at least `1m`");
         }
     }
 

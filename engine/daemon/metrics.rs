@@ -49,6 +49,8 @@ struct Watches {
     firing: Family<OfSystem, Gauge>,
     silent: Family<OfSystem, Gauge>,
     restarts: Family<OfSystem, Gauge>,
+    refused: Family<OfSystem, Gauge>,
+    samplers: Family<OfSampler, Gauge>,
 }
 
 impl Watches {
@@ -61,12 +63,19 @@ impl Watches {
         registry.register("watch_alarms_firing", "Alarms that fire", self.firing.clone());
         registry.register("watch_alarms_silent", "Alarms about silence", self.silent.clone());
         registry.register("watch_restarts", "How often a watch ended by itself since the settings were read", self.restarts.clone());
+        registry.register(
+            "watch_samples_refused",
+            "Samples that were not kept before the last look, because there are too many series",
+            self.refused.clone(),
+        );
+        registry.register("watch_sampler_up", "Whether a sampler could ask the last time", self.samplers.clone());
     }
 
     fn show(&self, watches: &[Watching]) {
-        for family in [&self.looked, &self.series, &self.unknown, &self.rules, &self.firing, &self.silent, &self.restarts] {
+        for family in [&self.looked, &self.series, &self.unknown, &self.rules, &self.firing, &self.silent, &self.restarts, &self.refused] {
             family.clear();
         }
+        self.samplers.clear();
         for watch in watches {
             let of = OfSystem { system: watch.system.clone() };
             self.looked.get_or_create(&of).set(watch.looked.map_or(0, |at| at.as_second()));
@@ -75,6 +84,11 @@ impl Watches {
             count(&self.rules.get_or_create(&of), watch.rules);
             count(&self.firing.get_or_create(&of), watch.firing);
             count(&self.silent.get_or_create(&of), watch.silent);
+            self.refused.get_or_create(&of).set(i64::try_from(watch.refused).unwrap_or(i64::MAX));
+            for (sampler, problem) in &watch.samplers {
+                let of = OfSampler { system: watch.system.clone(), sampler: sampler.clone() };
+                self.samplers.get_or_create(&of).set(i64::from(problem.is_none()));
+            }
             self.restarts.get_or_create(&of).set(i64::try_from(watch.restarts).unwrap_or(i64::MAX));
         }
     }
@@ -84,6 +98,13 @@ impl Watches {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfSystem {
     system: String,
+}
+
+/// What measures a part of a system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSampler {
+    system: String,
+    sampler: String,
 }
 
 /// How severe something is.

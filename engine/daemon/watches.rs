@@ -17,10 +17,10 @@ use super::runs::Runs;
 use super::timetable::lock;
 use super::{Place, now};
 use crate::error::{Error, Kind, Result};
-use crate::host::measure::Measured;
+use crate::host::measure::Found;
 use crate::host::{Ctx, Mode, Permissions, Refusing, RunInfo, Secrets, Stop};
 use crate::model::{RunId, Span, System, Trigger};
-use crate::monitor::sampler::{Rounds, Sampler, samplers};
+use crate::monitor::sampler::{Rounds, SOURCES, Sampler, samplers};
 use crate::monitor::watch::{Around, Look, Means, Order, Repairer, Watch, keep};
 use crate::run::daemon::{self, Watching};
 use crate::run::process::helping;
@@ -271,10 +271,18 @@ impl Around for Shift {
             tracing::error!(system = board.system, "the watch could not look: {problem}");
             return;
         }
-        let Look { at, taken, series, unknown, rules, firing, silent, .. } = *look;
+        let Look { at, taken, refused, series, unknown, rules, firing, silent, .. } = *look;
         board.samples += taken;
+        for (sampler, problem) in &look.samplers {
+            if let Some(problem) =
+                problem.as_ref().filter(|problem| board.samplers.get(sampler).cloned().flatten().as_ref() != Some(problem))
+            {
+                tracing::warn!(system = board.system, "{sampler} tells nothing: {problem}");
+            }
+        }
+        board.samplers.clone_from(&look.samplers);
         self.runs.metrics().sampled(&board.system, taken);
-        *board = Watching { looked: Some(at), series, unknown, rules, firing, silent, ..board.clone() };
+        *board = Watching { looked: Some(at), refused, series, unknown, rules, firing, silent, ..board.clone() };
         drop(board);
         // What came of it need not wait for the next round of the post.
         self.runs.post().call();
@@ -293,8 +301,8 @@ impl Sampler for Helped {
         self.0.every()
     }
 
-    fn sample(&self) -> BoxFuture<'_, Measured> {
-        if self.0.name() != "services" {
+    fn sample(&self) -> BoxFuture<'_, Found> {
+        if self.0.name() != "services" && !self.0.name().starts_with(SOURCES) {
             return self.0.sample();
         }
         Box::pin(async move {

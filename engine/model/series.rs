@@ -125,6 +125,18 @@ impl Series {
         self.labels.insert(label.into(), value.into());
         self
     }
+
+    /// The same without this label: its value goes to `exported_LABEL`, as Prometheus has it.
+    #[must_use]
+    pub fn exported(mut self, label: &str) -> Self {
+        let Some(value) = self.labels.remove(label) else { return self };
+        let mut name = format!("exported_{label}");
+        while self.labels.contains_key(&name) {
+            name.insert_str(0, "exported_");
+        }
+        self.labels.insert(name, value);
+        self
+    }
 }
 
 impl fmt::Display for Series {
@@ -355,6 +367,13 @@ mod tests {
     fn a_series_reads_back_as_it_is_written() {
         let odd = Series::new("up").with("path", "C:\\a \"b\"\nc").with("job", "食");
         assert_eq!(series(&odd.to_string()), odd);
+    }
+
+    #[test]
+    fn a_label_that_is_somebody_elses_is_kept_under_another_name() {
+        let one = series("a{exported_system=\"x\",system=\"y\"}").exported("system");
+        assert_eq!(one, series("a{exported_exported_system=\"y\",exported_system=\"x\"}"));
+        assert_eq!(series("a{b=\"c\"}").exported("system"), series("a{b=\"c\"}"));
     }
 
     #[test]

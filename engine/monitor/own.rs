@@ -27,7 +27,8 @@ impl Own<'_> {
     ///
     /// `store`; nothing was kept then.
     pub fn append(self, batch: impl IntoIterator<Item = (Series, Sample)>) -> Result<Appended> {
-        let batch: Vec<(Series, Sample)> = batch.into_iter().map(|(series, sample)| (series.with(SYSTEM, self.system), sample)).collect();
+        let batch: Vec<(Series, Sample)> =
+            batch.into_iter().map(|(series, sample)| (series.exported(SYSTEM).with(SYSTEM, self.system), sample)).collect();
         self.samples.append(&batch)
     }
 

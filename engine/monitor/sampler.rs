@@ -9,15 +9,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::remedy::{Cause, cause};
 use super::watch::LOOK;
+use crate::error::{Error, Kind};
 use crate::host::Ctx;
-use crate::host::measure::{self, Measured, Spent};
+use crate::host::measure::{self, Found, Measured, Spent};
 use crate::model::system::{RuleKind, System};
-use crate::model::{Labels, Reading, Sample, Selector, Series};
+use crate::model::{Labels, Reading, Sample, Selector, Series, Span};
 
 /// No measurement takes longer; clients end before.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Who did not look for so long was asleep: what was measured before says nothing of now.
 const ASLEEP: SignedDuration = SignedDuration::from_mins(1);
+
+/// How the names of the samplers of `[metrics]` begin.
+pub const SOURCES: &str = "metrics.";
 
 /// Something that measures.
 pub trait Sampler: Send + Sync {
@@ -28,22 +32,25 @@ pub trait Sampler: Send + Sync {
     fn every(&self) -> Duration;
 
     /// Measures now. What it could not measure is in the answer, as unknown.
-    fn sample(&self) -> BoxFuture<'_, Measured>;
+    fn sample(&self) -> BoxFuture<'_, Found>;
 }
 
 /// What of a system is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     Machine,
     Services,
     Endpoints,
     Databases,
     Caches,
+    /// A source of `[metrics]`, by its name.
+    Source(String),
 }
 
 /// A part of a system, measured by the clients that scripts use.
 struct Part {
     what: What,
+    name: String,
     every: Duration,
     ctx: Ctx,
     /// What the processors had done the last time.
@@ -54,42 +61,42 @@ struct Part {
 pub fn samplers(ctx: &Ctx) -> Vec<Arc<dyn Sampler>> {
     let system = ctx.system();
     let parts = [
-        (What::Machine, 10, true),
-        (What::Services, 15, !system.services.each.is_empty()),
-        (What::Endpoints, 30, !system.endpoints.is_empty()),
-        (What::Databases, 30, !system.databases.is_empty()),
-        (What::Caches, 30, !system.caches.is_empty()),
+        (What::Machine, "machine", 10, true),
+        (What::Services, "services", 15, !system.services.each.is_empty()),
+        (What::Endpoints, "endpoints", 30, !system.endpoints.is_empty()),
+        (What::Databases, "databases", 30, !system.databases.is_empty()),
+        (What::Caches, "caches", 30, !system.caches.is_empty()),
     ];
-    let made = parts.into_iter().filter(|(.., is_there)| *is_there).map(|(what, seconds, _)| {
-        let part = Part { what, every: Duration::from_secs(seconds), ctx: ctx.clone(), before: Mutex::default() };
-        Arc::new(part) as Arc<dyn Sampler>
-    });
+    let parts = parts.into_iter().filter(|(.., is_there)| *is_there);
+    let parts = parts.map(|(what, name, seconds, _)| (what, name.to_owned(), Duration::from_secs(seconds)));
+    let sources = system.metrics.iter().map(|(name, metric)| (What::Source(name.clone()), format!("{SOURCES}{name}"), metric.every()));
+    let made = parts
+        .chain(sources)
+        .map(|(what, name, every)| Arc::new(Part { what, name, every, ctx: ctx.clone(), before: Mutex::default() }) as Arc<dyn Sampler>);
     made.collect()
 }
 
 impl Sampler for Part {
     fn name(&self) -> &str {
-        match self.what {
-            What::Machine => "machine",
-            What::Services => "services",
-            What::Endpoints => "endpoints",
-            What::Databases => "databases",
-            What::Caches => "caches",
-        }
+        &self.name
     }
 
     fn every(&self) -> Duration {
         self.every
     }
 
-    fn sample(&self) -> BoxFuture<'_, Measured> {
+    fn sample(&self) -> BoxFuture<'_, Found> {
         Box::pin(async move {
-            match self.what {
-                What::Machine => self.machine(),
-                What::Services => with_jobs(self.ctx.system(), measure::services(&self.ctx).await),
+            match &self.what {
+                What::Machine => self.machine().into(),
+                What::Services => {
+                    let found = measure::services(&self.ctx).await;
+                    Found { measured: with_jobs(self.ctx.system(), found.measured), ..found }
+                }
                 What::Endpoints => measure::endpoints(&self.ctx).await,
                 What::Databases => measure::databases(&self.ctx).await,
                 What::Caches => measure::caches(&self.ctx).await,
+                What::Source(name) => measure::source(&self.ctx, name).await,
             }
         })
     }
@@ -156,6 +163,7 @@ struct Round {
     came: Option<u32>,
     known: BTreeSet<Series>,
     unknown: usize,
+    problem: Option<Error>,
 }
 
 impl Rounds {
@@ -169,7 +177,7 @@ impl Rounds {
         let pace = look.as_secs_f64() / LOOK.as_secs_f64();
         let round = |sampler: Arc<dyn Sampler>| {
             let every = sampler.every().mul_f64(pace);
-            Round { sampler, next: None, every, is_out: false, sent: 0, came: None, known: BTreeSet::new(), unknown: 0 }
+            Round { sampler, next: None, every, is_out: false, sent: 0, came: None, known: BTreeSet::new(), unknown: 0, problem: None }
         };
         Self { each: samplers.into_iter().map(round).collect(), asked: None, wakes: 0 }
     }
@@ -205,26 +213,38 @@ impl Rounds {
         due
     }
 
-    /// What a sampler brought back, nothing when it took too long, as samples of the moment it was sent.
-    /// What it had measured before and does not tell now is unknown, not absent.
-    pub fn back(&mut self, place: usize, measured: Option<Measured>, sent: Timestamp) -> Vec<(Series, Sample)> {
+    /// The samplers by name, and why one brought nothing or not all back the last time.
+    pub fn problems(&self) -> BTreeMap<String, Option<String>> {
+        let about = |round: &Round| (round.sampler.name().to_owned(), round.problem.as_ref().map(|problem| problem.to_string()));
+        self.each.iter().map(about).collect()
+    }
+
+    /// What a sampler brought back, as samples of the moment it was sent.
+    /// What it had measured before and could not ask now is unknown, not absent.
+    pub fn back(&mut self, place: usize, found: Found, sent: Timestamp) -> Vec<(Series, Sample)> {
         let Some(round) = self.each.get_mut(place) else { return Vec::new() };
         (round.is_out, round.came) = (false, Some(round.sent));
-        let lost = measured.is_none();
-        let mut found: BTreeMap<Series, Reading> = measured.into_iter().flatten().collect();
-        if lost {
-            found.extend(round.known.iter().map(|series| (series.clone(), Reading::Unknown)));
-        } else {
-            round.known = found.keys().cloned().collect();
+        let Found { measured, problem } = found;
+        let mut found: BTreeMap<Series, Reading> = measured.into_iter().collect();
+        if problem.is_some() {
+            for series in &round.known {
+                found.entry(series.clone()).or_insert(Reading::Unknown);
+            }
         }
+        round.known = found.keys().cloned().collect();
+        round.problem = problem;
         round.unknown = found.values().filter(|value| **value == Reading::Unknown).count();
         found.into_iter().map(|(series, value)| (series, Sample { at: sent, value })).collect()
     }
 }
 
-/// Sends a sampler; nothing when it took too long.
-pub async fn send(sampler: Arc<dyn Sampler>) -> Option<Measured> {
-    tokio::time::timeout(PATIENCE, sampler.sample()).await.ok()
+/// Sends a sampler, and waits no longer than it may take.
+pub async fn send(sampler: Arc<dyn Sampler>) -> Found {
+    tokio::time::timeout(PATIENCE, sampler.sample()).await.unwrap_or_else(|_| late())
+}
+
+fn late() -> Found {
+    Found { measured: Measured::new(), problem: Some(Error::new(Kind::Timeout, format!("no answer within {}", Span(PATIENCE)))) }
 }
 
 #[cfg(test)]
@@ -247,8 +267,8 @@ mod tests {
             self.0
         }
 
-        fn sample(&self) -> BoxFuture<'_, Measured> {
-            Box::pin(async { vec![(Series::new("a"), 1.0.into())] })
+        fn sample(&self) -> BoxFuture<'_, Found> {
+            Box::pin(async { vec![(Series::new("a"), 1.0.into())].into() })
         }
     }
 
@@ -265,16 +285,16 @@ mod tests {
         let mut rounds = rounds();
         assert_eq!(places(&mut rounds, 0), [0, 1]);
         assert_eq!(places(&mut rounds, 40), [0_usize; 0], "both are still out");
-        rounds.back(0, Some(Vec::new()), at(0));
-        rounds.back(1, Some(Vec::new()), at(0));
+        rounds.back(0, Found::default(), at(0));
+        rounds.back(1, Found::default(), at(0));
         assert_eq!(places(&mut rounds, 41), [0, 1]);
-        rounds.back(0, Some(Vec::new()), at(41));
+        rounds.back(0, Found::default(), at(41));
         assert_eq!(places(&mut rounds, 50), [0_usize; 0]);
         assert_eq!(places(&mut rounds, 51), [0]);
-        rounds.back(0, Some(Vec::new()), at(51));
-        rounds.back(1, Some(Vec::new()), at(41));
+        rounds.back(0, Found::default(), at(51));
+        rounds.back(1, Found::default(), at(41));
         assert_eq!(places(&mut rounds, 100_000), [0, 1], "a clock that jumped sends each once");
-        rounds.back(0, Some(Vec::new()), at(100_000));
+        rounds.back(0, Found::default(), at(100_000));
         assert_eq!(places(&mut rounds, 20), [0], "and one that was put back does not stop it");
     }
 
@@ -282,16 +302,16 @@ mod tests {
     fn who_was_asleep_looks_when_all_has_been_measured_again() {
         let mut rounds = rounds();
         rounds.due(at(0));
-        rounds.back(0, Some(Vec::new()), at(0));
-        rounds.back(1, Some(Vec::new()), at(0));
+        rounds.back(0, Found::default(), at(0));
+        rounds.back(1, Found::default(), at(0));
         assert_eq!((rounds.have_all_come(), places(&mut rounds, 31)), (true, vec![0, 1]));
-        rounds.back(0, Some(Vec::new()), at(31));
+        rounds.back(0, Found::default(), at(31));
         assert_eq!(places(&mut rounds, 3600), [0], "one is out since before");
-        rounds.back(0, Some(Vec::new()), at(3600));
-        rounds.back(1, Some(Vec::new()), at(31));
+        rounds.back(0, Found::default(), at(3600));
+        rounds.back(1, Found::default(), at(31));
         assert!(!rounds.have_all_come(), "what it brings is an hour old");
         assert_eq!(places(&mut rounds, 3601), [1]);
-        rounds.back(1, Some(Vec::new()), at(3601));
+        rounds.back(1, Found::default(), at(3601));
         assert!(rounds.have_all_come());
     }
 
@@ -301,11 +321,26 @@ mod tests {
         rounds.due(at(0));
         let series = Series::new("a");
         assert_eq!(
-            rounds.back(0, Some(vec![(series.clone(), 1.0.into())]), at(0)),
+            rounds.back(0, vec![(series.clone(), 1.0.into())].into(), at(0)),
             [(series.clone(), Sample { at: at(0), value: 1.0.into() })]
         );
         rounds.due(at(10));
-        assert_eq!(rounds.back(0, None, at(10)), [(series, Sample { at: at(10), value: Reading::Unknown })]);
+        assert_eq!(rounds.back(0, late(), at(10)), [(series, Sample { at: at(10), value: Reading::Unknown })]);
+    }
+
+    #[test]
+    fn a_source_that_can_not_be_asked_says_so_and_what_it_told_is_unknown_and_not_0() {
+        let mut rounds = Rounds::new(vec![Arc::new(Fixed(Duration::from_secs(10)))]);
+        let (told, up) = (Series::new("orders"), Series::new("source_up"));
+        rounds.back(0, vec![(told.clone(), 3.0.into()), (up.clone(), 1.0.into())].into(), at(0));
+        assert_eq!(rounds.problems()["fixed"], None);
+        let refused = || Found { measured: vec![(up.clone(), 0.0.into())], problem: Some(Error::new(Kind::Connect, "nobody is there")) };
+        for second in [10, 20] {
+            let found: BTreeMap<Series, Reading> =
+                rounds.back(0, refused(), at(second)).into_iter().map(|(series, sample)| (series, sample.value)).collect();
+            assert_eq!(found, BTreeMap::from([(told.clone(), Reading::Unknown), (up.clone(), 0.0.into())]));
+        }
+        assert_eq!(rounds.problems()["fixed"].as_deref(), Some("nobody is there"));
     }
 
     #[test]
@@ -330,6 +365,26 @@ mod tests {
             ]
         );
         assert_eq!(found[4].1, Reading::Unknown);
+    }
+
+    #[test]
+    fn every_series_of_a_rule_of_the_manuals_has_a_sampler() {
+        use crate::config::{BUILTIN, Environment, Systems};
+        let environment = Environment::default();
+        let mut count = 0;
+        for (name, _) in BUILTIN {
+            let mut system = Systems::new("/nowhere", &environment).load(name).unwrap().system;
+            for rule in system.rules.values() {
+                for text in std::iter::once(&rule.series).chain(&rule.total) {
+                    let series = text.parse::<Selector>().unwrap().name;
+                    assert!(measure::is_measured(&system, &series), "{name}: {text}");
+                    count += 1;
+                }
+            }
+            system.metrics.clear();
+            assert!(!measure::is_measured(&system, "http_requests_total"), "{name}: nobody tells it without its source");
+        }
+        assert!(count >= 29, "{count}");
     }
 
     #[test]

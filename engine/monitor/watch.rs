@@ -22,7 +22,7 @@ use super::sampler::{Rounds, send};
 use crate::error::{Error, Result};
 use crate::model::system::{Remediation, Rule, System};
 use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Sample, Series, Severity, Source, Span};
-use crate::store::{Filter, IncidentFilter, Samples, Store, Which};
+use crate::store::{Appended, Filter, IncidentFilter, Samples, Store, Which};
 
 /// Repairs that are older than this decide nothing any more.
 pub const REPAIRS_MATTER: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -100,6 +100,10 @@ pub struct Look {
     pub at: Timestamp,
     /// How many samples were kept since the look before.
     pub taken: u64,
+    /// How many were not, because there are too many series.
+    pub refused: u64,
+    /// What measures, and why it brought nothing or not all back the last time.
+    pub samplers: BTreeMap<String, Option<String>>,
     /// How many series there are.
     pub series: usize,
     /// How many of them nobody knows the value of.
@@ -147,13 +151,13 @@ impl Watch {
         Ok(Self { system, means, rules, trimmed: None })
     }
 
-    /// Keeps what was measured, as what it is of this system; how much was new.
+    /// Keeps what was measured, as what it is of this system; what became of it.
     ///
     /// # Errors
     ///
     /// `store`; nothing was kept then.
-    pub fn take_in(&self, measured: Vec<(Series, Sample)>) -> Result<usize> {
-        Ok(self.own().append(measured)?.kept)
+    pub fn take_in(&self, measured: Vec<(Series, Sample)>) -> Result<Appended> {
+        self.own().append(measured)
     }
 
     /// How the alarms stand: how many fire, and how many are about silence.
@@ -413,14 +417,17 @@ pub async fn keep(mut watch: Watch, mut rounds: Rounds, around: &dyn Around, sto
     let mut beat = tokio::time::interval(watch.means.look.clamp(SHORTEST, BEAT));
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let look = Span(watch.means.look).signed();
-    let (mut looked, mut taken): (Option<Timestamp>, u64) = (None, 0);
+    let (mut looked, mut taken, mut refused): (Option<Timestamp>, u64, u64) = (None, 0, 0);
     tokio::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => return,
             Some((place, sent, measured)) = out.next() => {
                 match watch.take_in(rounds.back(place, measured, sent)) {
-                    Ok(kept) => taken += kept as u64,
+                    Ok(kept) => {
+                        taken += kept.kept as u64;
+                        refused += kept.refused as u64;
+                    }
                     Err(error) => tracing::error!(%error, system = watch.system.name, "samples can not be kept"),
                 }
             }
@@ -438,8 +445,9 @@ pub async fn keep(mut watch: Watch, mut rounds: Rounds, around: &dyn Around, sto
                 let failed = watch.tick(at, around.paused().as_deref()).err();
                 let (firing, silent) = watch.alarms();
                 let (series, unknown) = rounds.standing();
-                let taken = std::mem::take(&mut taken);
-                around.looked(&Look { at, taken, series, unknown, rules: watch.rules.len(), firing, silent, failed });
+                let (taken, refused) = (std::mem::take(&mut taken), std::mem::take(&mut refused));
+                let samplers = rounds.problems();
+                around.looked(&Look { at, taken, refused, samplers, series, unknown, rules: watch.rules.len(), firing, silent, failed });
             }
         }
     }

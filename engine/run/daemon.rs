@@ -244,6 +244,12 @@ pub struct Watching {
     pub looked: Option<Timestamp>,
     /// How many samples it has kept since the daemon began.
     pub samples: u64,
+    /// How many samples were not kept before the last look, because there are too many series.
+    #[serde(default)]
+    pub refused: u64,
+    /// What measures, and why it brought nothing or not all back the last time.
+    #[serde(default)]
+    pub samplers: BTreeMap<String, Option<String>>,
     /// How many series it measures.
     pub series: usize,
     /// How many of them nobody knows the value of.

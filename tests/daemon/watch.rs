@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use runbook::model::{Incident, IncidentState, RepairState, RunState, Trigger};
-use runbook::store::{Filter, IncidentFilter, Incidents, Sqlite, StateDir, Store};
+use runbook::store::{Filter, IncidentFilter, Incidents, Keep, Samples, Sqlite, StateDir, Store};
 
 use super::{is_waiting, project, write};
 use crate::harness::Project;
@@ -19,7 +19,7 @@ step("wait", #{ idempotent: "it only waits" }, || while !fs::exists("DIR/go") { 
 step("mend", #{ idempotent: "it is the same file" }, || fs::remove("DIR/broken"));
 "#;
 
-/// A page that answers with 200 unless there is this file; its port. It answers for as long as the test runs.
+/// A page that answers with 200 and a metric unless there is this file; its port. It answers for as long as the test runs.
 fn page(broken: PathBuf) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -28,7 +28,7 @@ fn page(broken: PathBuf) -> u16 {
             let Ok(mut stream) = stream else { return };
             let _ = stream.read(&mut [0; 4096]);
             let status = if broken.exists() { "500 Broken" } else { "200 OK" };
-            let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+            let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 9\r\nConnection: close\r\n\r\norders 3\n").as_bytes());
         }
     });
     port
@@ -166,6 +166,33 @@ fn a_system_without_its_secret_is_told_and_blinds_no_other() {
     let done = project.command(["status"]).exits(1).says("there is no secret `blog_db`").says("title");
     daemon.stop();
     let _ = done;
+}
+
+#[test]
+fn what_a_source_tells_is_kept_and_one_that_does_not_is_named_and_unknown() {
+    let sink = Sink::new();
+    let project = shop("en", &sink);
+    let system = std::fs::read_to_string(project.path().join("runbooks/systems/shop.toml")).unwrap();
+    let project = project.file("runbooks/systems/shop.toml", &format!("{system}\n[metrics.app]\nendpoint = \"web\"\nevery = \"1s\"\n"));
+    let _daemon = project.serve();
+    let stored = || Samples::open(&project.state().join("samples.db"), Keep::default()).unwrap();
+    // The newest value; nothing when there is none, and nothing within when it is unknown.
+    let newest = |series: &str| {
+        let (series, now) = (series.parse().unwrap(), runbook::store::now());
+        let tracks = stored().tracks(&series, now - jiff::SignedDuration::from_hours(1), now).unwrap();
+        tracks.first().and_then(|track| track.samples.last()).map(|sample| sample.value.number())
+    };
+    let orders = "orders{instance=\"app\",job=\"app\",system=\"shop\"}";
+    wait_long(&project, "the source is asked", || newest(orders) == Some(Some(3.0)));
+    assert_eq!(newest("source_up{source=\"app\",system=\"shop\"}"), Some(Some(1.0)));
+    write(&project, "broken");
+    wait_long(&project, "its silence is kept", || newest(orders) == Some(None));
+    assert_eq!(newest("source_up{source=\"app\",system=\"shop\"}"), Some(Some(0.0)));
+    wait_long(&project, "its silence is told", || {
+        let output = project.start(&["status"]).wait_with_output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).contains("shop: metrics.app tells nothing: status 500, expected 200")
+    });
 }
 
 #[test]

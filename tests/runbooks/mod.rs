@@ -68,9 +68,12 @@ impl Teller {
         *self.text.lock().unwrap() = text.map(str::to_owned);
     }
 
-    /// The endpoint of a system file.
+    /// The endpoint of a system file, and the source there.
     fn endpoint(&self) -> String {
-        format!("[endpoints.app]\nurl = \"http://127.0.0.1:{}/metrics\"\nnetwork = \"loopback\"\n", self.port)
+        format!(
+            "[endpoints.app]\nurl = \"http://127.0.0.1:{}/metrics\"\nnetwork = \"loopback\"\n[metrics.app]\nendpoint = \"app\"\n",
+            self.port
+        )
     }
 }
 

@@ -225,7 +225,7 @@ impl Docker {
                 }
                 Ok(())
             };
-            within(LIMIT, format_args!("the log of `{}`", container.name), read).await?;
+            within(LIMIT, format!("the log of `{}`", container.name), read).await?;
             text.end();
         }
         Ok(text.whole)

@@ -15,7 +15,8 @@ use crate::host::permission::without_secrets;
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 use crate::model::Effect;
 
-pub(super) use measure::measure;
+pub(super) use measure::{measure, page};
+pub(super) use probe::at;
 
 /// The module `http`.
 pub const MODULE: HostModule = HostModule {

@@ -6,6 +6,7 @@ use hyper::Method;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
+use url::Url;
 
 use super::client::{Request, Response, read_url};
 use crate::error::{Error, Kind, Result};
@@ -35,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Only when it can not be asked: `denied`, `invalid`, `not_found`, `config`.
 pub(super) async fn probe(ctx: &Ctx, name: &str) -> Result<Probe> {
     let endpoint = endpoint(ctx, name)?;
-    let request = request(ctx, endpoint)?;
+    let request = request(ctx, endpoint, read_url(&endpoint.url)?)?;
     let (url, started) = (without_secrets(&request.url), Instant::now());
     match request.send(ctx.permissions(), ctx.now()).await {
         Ok(mut response) => {
@@ -53,7 +54,7 @@ pub(super) async fn probe(ctx: &Ctx, name: &str) -> Result<Probe> {
     }
 }
 
-fn endpoint<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c Endpoint> {
+pub(super) fn endpoint<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c Endpoint> {
     let endpoints = &ctx.system().endpoints;
     endpoints.get(name).filter(|endpoint| !endpoint.url.is_empty()).ok_or_else(|| {
         let error = Error::new(Kind::NotFound, format!("the system has no endpoint `{name}`"));
@@ -61,10 +62,9 @@ fn endpoint<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c Endpoint> {
     })
 }
 
-/// The endpoint's own request. Its `ca` and `connect` come from the operator, not from the script, and
+/// A request at an endpoint. Its `ca` and `connect` come from the operator, not from the script, and
 /// need no grant beyond the one for its address.
-fn request(ctx: &Ctx, endpoint: &Endpoint) -> Result<Request> {
-    let url = read_url(&endpoint.url)?;
+pub(super) fn request(ctx: &Ctx, endpoint: &Endpoint, url: Url) -> Result<Request> {
     let grant = ctx.permissions().check(&Access::url("GET", &url))?;
     let connect = endpoint.connect.as_deref().map(|text| Ok::<_, Error>((Peer::parse(text)?, grant.clone()))).transpose()?;
     let mut request = Request::new(Method::GET, url);
@@ -126,7 +126,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// The value at `a.b.0`: keys of objects, places in lists.
-fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
+pub(in crate::host) fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('.').try_fold(value, |value, key| match value {
         Value::Array(list) => list.get(key.parse::<usize>().ok()?),
         other => other.get(key),

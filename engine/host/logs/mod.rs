@@ -28,7 +28,8 @@ use jiff::tz::TimeZone;
 use rhai::plugin::*;
 
 use crate::error::{Error, Kind, Result};
-use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
+use crate::host::{Access, Call, Ctx, Function, HostModule, RhaiResultOf};
+use crate::model::Span;
 use crate::words;
 
 /// The module `logs`.
@@ -247,7 +248,7 @@ mod api {
 /// The log and the window a call means.
 fn resolve(call: &Call<'_>, name: &str, asked: &log::Asked) -> RhaiResultOf<(log::Log, log::Window)> {
     let find = || {
-        let mut log = named(call, name)?;
+        let mut log = named(call.ctx(), name)?;
         log.format = asked.format.or(log.format);
         if let Some(zone) = &asked.timezone {
             log.zone = zone_named("option `timezone`", zone)?;
@@ -256,37 +257,54 @@ fn resolve(call: &Call<'_>, name: &str, asked: &log::Asked) -> RhaiResultOf<(log
         Ok((log, window))
     };
     let (mut log, window) = find().map_err(|error| call.fail(error))?;
-    let now = call.ctx().now();
-    if let Some(service) = service_of(call, name) {
-        let known = log::Log { source: log::Source::Lines(Vec::new()), ..log.clone() };
-        let lines = call.wait(async {
-            let output = output::read(call.ctx(), name, service, output::Extent::Window(window)).await?;
-            let lines = tokio::task::spawn_blocking(move || output::lines(&output, &known, now)).await;
-            lines.map_err(|error| Error::because(Kind::Bug, "the reading of an output ended", &error))
-        })?;
-        log.source = log::Source::Lines(lines);
+    if let Some(service) = service_of(call.ctx(), name) {
+        log.source = call.wait(written(call.ctx(), name, service, &log, window))?;
     }
     Ok((log, window))
 }
 
+/// What a service wrote in a time, as its program would have written it to a file.
+async fn written(ctx: &Ctx, name: &str, service: &str, log: &log::Log, window: log::Window) -> Result<log::Source> {
+    let (known, now) = (log::Log { source: log::Source::Lines(Vec::new()), ..log.clone() }, ctx.now());
+    let output = output::read(ctx, name, service, output::Extent::Window(window)).await?;
+    let lines = tokio::task::spawn_blocking(move || output::lines(&output, &known, now)).await;
+    lines.map(log::Source::Lines).map_err(|error| Error::because(Kind::Bug, "the reading of an output ended", &error))
+}
+
+/// How many lines of a log of the system match an expression, within a time up to now.
+///
+/// # Errors
+///
+/// As `logs::count`, and `not_found` for a log that may be absent and is: it says nothing then.
+pub(super) async fn matches(ctx: &Ctx, name: &str, pattern: &str, within: Span) -> Result<u64> {
+    let now = ctx.now();
+    let window = log::Window { since: Some(within.before(now)), until: None, now };
+    let mut log = log::Log { optional: false, ..named(ctx, name)? };
+    if let Some(service) = service_of(ctx, name) {
+        log.source = written(ctx, name, service, &log, window).await?;
+    }
+    let pattern = pattern.to_owned();
+    reading(ctx, move |permit, halt| search::count(&log, window, &pattern, permit, halt)).await
+}
+
 /// The log a call means, of the output of a service the last lines only.
 fn resolve_last(call: &Call<'_>, name: &str, count: usize) -> RhaiResultOf<(log::Log, log::Window)> {
-    let Some(service) = service_of(call, name) else { return resolve(call, name, &log::Asked::default()) };
-    let log = named(call, name).map_err(|error| call.fail(error))?;
+    let Some(service) = service_of(call.ctx(), name) else { return resolve(call, name, &log::Asked::default()) };
+    let log = named(call.ctx(), name).map_err(|error| call.fail(error))?;
     let output = call.wait(output::read(call.ctx(), name, service, output::Extent::Last(count)))?;
     let window = log::Window { since: None, until: None, now: call.ctx().now() };
     Ok((log::Log { source: log::Source::Lines(output::without_stamps(&output)), ..log }, window))
 }
 
 /// The service whose output a log is.
-fn service_of<'c>(call: &'c Call<'_>, name: &str) -> Option<&'c str> {
-    let log = call.ctx().system().logs.get(name).filter(|log| log.path.is_none())?;
+fn service_of<'c>(ctx: &'c Ctx, name: &str) -> Option<&'c str> {
+    let log = ctx.system().logs.get(name).filter(|log| log.path.is_none())?;
     log.service.as_deref()
 }
 
 /// The log of this path, or of this name in the system file.
-fn named(call: &Call<'_>, name: &str) -> Result<log::Log> {
-    let system = call.ctx().system();
+fn named(ctx: &Ctx, name: &str) -> Result<log::Log> {
+    let system = ctx.system();
     let zone_of = |name: &str| if name.is_empty() { Ok(TimeZone::system()) } else { zone_named("`timezone`", name) };
     if name.contains('/') {
         let source = log::Source::Files(PathBuf::from(name));
@@ -342,20 +360,26 @@ fn read<T: Send + 'static>(
     call: &Call<'_>,
     work: impl FnOnce(parts::Permit<'_>, &scan::Halt) -> Result<T> + Send + 'static,
 ) -> RhaiResultOf<T> {
+    call.wait(reading(call.ctx(), work))
+}
+
+/// Reads files on a thread of their own; ends within a block when nobody waits any more.
+async fn reading<T: Send + 'static>(
+    ctx: &Ctx,
+    work: impl FnOnce(parts::Permit<'_>, &scan::Halt) -> Result<T> + Send + 'static,
+) -> Result<T> {
     struct HaltOnDrop(Arc<scan::Halt>);
     impl Drop for HaltOnDrop {
         fn drop(&mut self) {
             self.0.stop();
         }
     }
-    let ctx = call.ctx().clone();
-    call.wait(async move {
-        let halt = HaltOnDrop(Arc::default());
-        let seen = halt.0.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let permit = |path: &Path| ctx.permissions().check(&Access::path("read", path)).map(drop);
-            work(&permit, &seen)
-        });
-        reading.await.map_err(|error| Error::because(Kind::Bug, "the reading of a log ended", &error))?
-    })
+    let ctx = ctx.clone();
+    let halt = HaltOnDrop(Arc::default());
+    let seen = halt.0.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let permit = |path: &Path| ctx.permissions().check(&Access::path("read", path)).map(drop);
+        work(&permit, &seen)
+    });
+    reading.await.map_err(|error| Error::because(Kind::Bug, "the reading of a log ended", &error))?
 }

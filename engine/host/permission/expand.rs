@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::permission::{Networks, Section};
 use crate::host::secrets::names_in;
 use crate::model::System;
-use crate::model::system::{Manager, Services};
+use crate::model::system::{Log, Manager, Metric, Services};
 
 /// The program of the web server, where it runs in no container.
 const WEB_SERVER: &str = "/usr/sbin/nginx";
@@ -56,6 +56,15 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("hosts", "net") => plain(pick(&system.hosts, key, |host| Some(host.address.clone()))),
         ("hosts", _) => plain(keys(&system.hosts, key)),
         ("endpoints", _) => with_network(&system.endpoints, key, |e| Some(e.url.clone()), |e| e.network.as_deref()),
+        ("metrics", "http") => pages(system, key),
+        ("metrics", "sql") => plain(pick(&system.metrics, key, |metric| metric.database.clone())),
+        ("metrics", "redis") => plain(pick(&system.metrics, key, |metric| metric.cache.clone())),
+        ("metrics", "fs") => plain(pick_all(&system.metrics, key, |metric| {
+            log_of(metric, system).and_then(|log| log.path.as_deref()).map(parts_of_log).unwrap_or_default()
+        })),
+        ("metrics", "docker" | "systemd") => plain(pick(&system.metrics, key, |metric| {
+            log_of(metric, system).filter(|log| log.path.is_none())?.service.clone()
+        })),
         ("certificates", "net") => with_network(&system.certificates, key, |c| c.served.clone(), |c| c.network.as_deref()),
         ("certificates", _) => plain(pick_all(&system.certificates, key, |c| c.file.iter().chain(&c.ca).cloned().collect())),
         ("renewals", _) => plain(renewals(section.name, system, key)),
@@ -69,7 +78,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("routes", _) => plain(routes(system, key)),
         ("backup", _) => plain(backup(system, key)?),
         _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
-            "there are system, services, restartable, databases, caches, hosts, endpoints, certificates, renewals, logs, paths, scaling, checklists, cleanups, contacts, routes and backup, each with `.NAME` or `.*`",
+            "there are system, services, restartable, databases, caches, hosts, endpoints, metrics, certificates, renewals, logs, paths, scaling, checklists, cleanups, contacts, routes and backup, each with `.NAME` or `.*`",
         )),
     }
 }
@@ -151,6 +160,21 @@ fn renewals(section: &str, system: &System, key: &str) -> Vec<String> {
     })
 }
 
+/// The pages that tell metrics; the networks are those of their endpoints.
+fn pages(system: &System, key: &str) -> Result<Vec<Expanded>> {
+    let mut all = Vec::new();
+    for (_, metric) in system.metrics.iter().filter(|(name, _)| key == "*" || *name == key) {
+        let Some(url) = metric.url(system).filter(|url| !url.is_empty()) else { continue };
+        let network = metric.endpoint.as_ref().and_then(|name| system.endpoints.get(name)?.network.as_deref());
+        all.push((url, network.map_or(Ok(Networks::default()), |name| Networks::default().and(name))?));
+    }
+    Ok(all)
+}
+
+fn log_of<'s>(metric: &Metric, system: &'s System) -> Option<&'s Log> {
+    system.logs.get(metric.log.as_ref()?)
+}
+
 fn secrets_of(text: Option<&str>) -> Vec<String> {
     text.map(|text| names_in(text).map(str::to_owned).collect()).unwrap_or_default()
 }
@@ -185,7 +209,7 @@ fn backup(system: &System, key: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::host::permission::section;
-    use crate::model::system::{Backup, Certificate, Database, Endpoint, Item, Log, Renewal, Scaling, Service, Services};
+    use crate::model::system::{Backup, Certificate, Database, Endpoint, Item, MetricKind, Renewal, Scaling, Service};
 
     fn system() -> System {
         let each = [("api", true), ("postgres", false), ("web", true)]
@@ -203,6 +227,13 @@ mod tests {
                 ("app".to_owned(), Log { path: Some("/d/app.log".into()), ..Log::default() }),
                 ("plain".to_owned(), Log { path: Some("/d/messages".into()), ..Log::default() }),
                 ("web".to_owned(), Log { service: Some("frontend".into()), ..Log::default() }),
+            ]
+            .into(),
+            metrics: [
+                ("app".to_owned(), Metric { endpoint: Some("api".into()), path: Some("/metrics".into()), ..Metric::default() }),
+                ("users".to_owned(), Metric { kind: MetricKind::Sql, database: Some("main".into()), ..Metric::default() }),
+                ("errors".to_owned(), Metric { kind: MetricKind::Log, log: Some("plain".into()), ..Metric::default() }),
+                ("pages".to_owned(), Metric { kind: MetricKind::Log, log: Some("web".into()), ..Metric::default() }),
             ]
             .into(),
             services: Services {
@@ -245,6 +276,10 @@ mod tests {
         assert_eq!(objects("store", "health/${system}/"), ["health/shop/"]);
         assert_eq!(objects("fs", "${services.*}"), ["/opt/shop/compose.yml", "/etc/more.yml"]);
         assert_eq!(objects("docker", "scale:${scaling.*}"), ["scale:web"]);
+        assert_eq!(objects("http", "${metrics.*}"), ["http://api:8000/metrics"]);
+        assert_eq!(objects("sql", "${metrics.*}"), ["main"]);
+        assert_eq!(objects("fs", "${metrics.*}"), ["/d/messages*"]);
+        assert_eq!(objects("docker", "logs:${metrics.*}"), ["logs:frontend"]);
         assert_eq!(objects("runs", "${checklists.*}"), ["check-health"]);
         assert_eq!(expand(section("http").unwrap(), "${endpoints.api}", &system()).unwrap()[0].1.names(), ["private"]);
     }

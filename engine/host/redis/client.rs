@@ -22,6 +22,13 @@ pub(super) struct WaitOptions {
     timeout: Option<Span>,
 }
 
+impl WaitOptions {
+    /// So long.
+    pub(super) fn within(timeout: Span) -> Self {
+        Self { timeout: Some(timeout) }
+    }
+}
+
 /// How to list keys.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -19,7 +19,7 @@ use crate::model::Effect;
 use crate::words;
 use client::{KeyOptions, Server, SetOptions, WaitOptions};
 
-pub(super) use measure::measure;
+pub(super) use measure::{fields, measure};
 
 /// The module `redis`.
 pub const MODULE: HostModule = HostModule {

@@ -12,7 +12,7 @@ use crate::host::leash::{self, Leashed};
 use crate::host::testing::Bench;
 use crate::host::{Mode, Secrets, value};
 use crate::model::System;
-use crate::model::system::Cache;
+use crate::model::system::{Cache, Metric, MetricKind};
 
 const SCRIPT: &str = r#"
 command -v redis-server >/dev/null || { echo "Redis is not installed: these tests need redis-server and redis-cli"; exit 1; }
@@ -25,6 +25,7 @@ for try in $(seq 200); do
     [ "$try" = 200 ] && { cat "$dir/log"; exit 1; }
     sleep 0.05
 done
+redis-cli -p "$1" hset app_metrics active_users 12 db_pool_used 3.5 updated 2026-11-22T00:00:00 > /dev/null
 echo ready
 cat > /dev/null
 kill "$(cat "$dir/pid")"
@@ -53,7 +54,16 @@ fn bench_in(mode: Mode, allow: Value) -> Bench {
     ];
     let caches: BTreeMap<_, _> = caches.map(|(name, cache)| (name.to_owned(), cache)).into();
     let secrets = [("right", "the-password"), ("wrong", "not-the-one")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Bench::with(allow, System { name: "test".to_owned(), caches, ..System::default() }, Secrets::new(secrets.into()), mode)
+    let hash = |hash: &str, only: &[&str]| Metric {
+        kind: MetricKind::Hash,
+        cache: Some("main".to_owned()),
+        hash: Some(hash.to_owned()),
+        only: only.iter().map(|only| (*only).to_owned()).collect(),
+        ..Metric::default()
+    };
+    let metrics = [("app", hash("app_metrics", &[])), ("pool", hash("app_metrics", &["db_pool_used"])), ("gone", hash("nothing", &[]))];
+    let metrics = metrics.map(|(name, metric)| (name.to_owned(), metric)).into();
+    Bench::with(allow, System { name: "test".to_owned(), caches, metrics, ..System::default() }, Secrets::new(secrets.into()), mode)
 }
 
 fn reader() -> Bench {
@@ -215,4 +225,18 @@ fn a_plan_changes_nothing_and_does_not_tell_values() {
     assert!(bench.error(r#"redis::get("main", "planned")"#).message.contains("can not be predicted"));
     let bench = bench_in(Mode::Apply, json!({ "redis": ["*:read"] }));
     assert_eq!(json_of(&bench, r#"redis::get("main", "planned")"#), json!(null));
+}
+
+#[test]
+fn the_numbers_of_a_hash_are_samples_and_no_hash_is_no_number() {
+    let bench = bench_in(Mode::Apply, json!({ "redis": ["${metrics.*}:read"] }));
+    let users = json!({ "series": "active_users{instance=\"app\"}", "value": 12.0 });
+    let pool = |source: &str| json!({ "series": format!("db_pool_used{{instance=\"{source}\"}}"), "value": 3.5 });
+    let sorted = r#"let all = samples::source("app"); all.sort(|a, b| if a.series < b.series { -1 } else { 1 }); all"#;
+    assert_eq!(json_of(&bench, sorted), json!([users, pool("app")]), "what is no number is no metric");
+    assert_eq!(json_of(&bench, r#"samples::source("pool")"#), json!([pool("pool")]));
+    let error = bench.error(r#"samples::source("gone")"#);
+    assert_eq!(error.kind, Kind::NotFound);
+    assert!(error.message.ends_with("cache `main` has no hash `nothing`"), "{error}");
+    assert_eq!(bench_in(Mode::Apply, json!({})).error(r#"samples::source("app")"#).kind, Kind::Denied);
 }

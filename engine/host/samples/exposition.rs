@@ -19,6 +19,13 @@ pub(super) struct Options {
     only: Vec<String>,
 }
 
+impl Options {
+    /// Those that these selectors mean; all when there are none.
+    pub(super) fn only(only: &[String]) -> Self {
+        Self { only: only.to_vec(), ..Self::default() }
+    }
+}
+
 /// The series of a text, with the options' labels where they have none of that name.
 pub(super) fn read(text: &str, options: &Options) -> Result<Measured> {
     let only = options.only.iter().map(|selector| selector.parse()).collect::<Result<Vec<Selector>>>()?;

@@ -4,6 +4,7 @@
 //! can neither be read nor written.
 
 mod exposition;
+mod source;
 
 use rhai::plugin::*;
 use serde::Deserialize;
@@ -16,6 +17,8 @@ use crate::host::watched::{WatchQuestion, data, tell};
 use crate::host::{Access, Call, Function, HostModule, Moment, RhaiResultOf};
 use crate::model::{Effect, Reading, Selector, Series, Span};
 
+pub(super) use source::ask as ask_source;
+
 /// The module `samples`.
 pub const MODULE: HostModule = HostModule {
     name: "samples",
@@ -23,6 +26,7 @@ pub const MODULE: HostModule = HostModule {
     build: || exported_module!(api),
     functions: &[
         Function::read("measure"),
+        Function::read("source"),
         Function::pure("exposition").options::<exposition::Options>(),
         Function::pure("selected"),
         Function::effect("append", "how many samples of which series").needs("samples", "write", 0),
@@ -94,8 +98,8 @@ mod api {
     use rhai::{Array, Dynamic, Map};
 
     use super::{
-        AvailabilityOptions, RangeOptions, TrendOptions, WindowOptions, appended, between, exposition, following, kept, measure_part,
-        picked,
+        AvailabilityOptions, RangeOptions, TrendOptions, WindowOptions, appended, ask_source, between, exposition, following, kept,
+        measure_part, picked,
     };
     use crate::error::{Error, Kind};
     use crate::host::watched::{WatchQuestion, ask};
@@ -108,8 +112,8 @@ mod api {
     /// found.some(|one| one.series.contains("system_memory_usage_percent") && one.value > 0.0)
     /// ```
     ///
-    /// `part` is `machine` (processors over half a second, memory, swap, load, filesystems), `services`, `endpoints`, `databases` or
-    /// `caches`. Returns a list of `series` (its name and labels, as Prometheus writes them) and `value`: a number, or `()`
+    /// `part` is `machine` (processors over half a second, memory, swap, load, filesystems), `services`, `endpoints`, `databases`,
+    /// `caches` or `metrics` (what `[metrics]` of the system file names, with `source_up` of each). Returns a list of `series` (its name and labels, as Prometheus writes them) and `value`: a number, or `()`
     /// for what could not be measured, which is never left out and never 0.
     ///
     /// Needs what `sys::cpu`, `sys::memory`, `sys::load` and `sys::disks` need, for `machine`; of the others, what is not granted
@@ -117,6 +121,26 @@ mod api {
     #[rhai_fn(return_raw, volatile)]
     pub fn measure(native: NativeCallContext, part: &str) -> RhaiResultOf<Dynamic> {
         measure_part(&Call::new(&native, "samples::measure")?, part)
+    }
+
+    /// Asks one source of `[metrics]` of the system file now, and keeps nothing.
+    ///
+    /// ```rhai,lab
+    /// samples::source("backend").some(|one| one.series.starts_with("http_requests_total"))
+    /// ```
+    ///
+    /// Returns a list as `samples::measure` does. What the source calls like one of its labels in the file, or `system`, is kept as
+    /// `exported_…`. Throws `not_found` when there is no such source; `connect`, `timeout`, `remote`, `invalid` when it can not be
+    /// asked or read; `limit` when it tells more than 2000 series, or names and labels that are too long: nothing of it is
+    /// taken then.
+    ///
+    /// Needs what its kind needs: `http` for the address, `sql` or `redis` to read, `fs` or the logs of the service; `${metrics.*}`
+    /// stands for it in each of those sections.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn source(native: NativeCallContext, name: &str) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "samples::source")?;
+        let found = call.wait(ask_source(call.ctx(), name))?;
+        kept(&call, found)
     }
 
     /// Reads what a program tells of itself in the text format of Prometheus.
@@ -304,12 +328,13 @@ fn measure_part(call: &Call<'_>, part: &str) -> RhaiResultOf<Dynamic> {
             }
             call.wait(async { Ok(machine().await) })?
         }
-        "services" => call.wait(async { Ok(measure::services(call.ctx()).await) })?,
-        "endpoints" => call.wait(async { Ok(measure::endpoints(call.ctx()).await) })?,
-        "databases" => call.wait(async { Ok(measure::databases(call.ctx()).await) })?,
-        "caches" => call.wait(async { Ok(measure::caches(call.ctx()).await) })?,
+        "services" => call.wait(async { Ok(measure::services(call.ctx()).await.measured) })?,
+        "endpoints" => call.wait(async { Ok(measure::endpoints(call.ctx()).await.measured) })?,
+        "databases" => call.wait(async { Ok(measure::databases(call.ctx()).await.measured) })?,
+        "caches" => call.wait(async { Ok(measure::caches(call.ctx()).await.measured) })?,
+        "metrics" => call.wait(async { Ok(measure::sources(call.ctx()).await.measured) })?,
         other => {
-            let parts = ["machine", "services", "endpoints", "databases", "caches"];
+            let parts = ["machine", "services", "endpoints", "databases", "caches", "metrics"];
             let error = Error::new(Kind::Invalid, format!("there is no part `{other}` of a system to measure"));
             return Err(call.fail(error.suggest(other, parts)));
         }

@@ -4,13 +4,16 @@ use serde_json::Value;
 
 use super::view::View;
 use crate::host::Ctx;
-use crate::host::measure::{Measured, number, one};
+use crate::host::measure::{Found, number, one};
 use crate::model::Reading;
 
 /// Each service: whether it is well, how many of it run, how often it was restarted. A manager that does
 /// not answer leaves all of them unknown.
-pub(in crate::host) async fn measure(ctx: &Ctx) -> Measured {
-    let states = View::of(ctx).list().await.ok().and_then(|states| serde_json::to_value(states).ok()).unwrap_or_default();
+pub(in crate::host) async fn measure(ctx: &Ctx) -> Found {
+    let (states, problem) = match View::of(ctx).list().await {
+        Ok(states) => (serde_json::to_value(states).unwrap_or_default(), None),
+        Err(problem) => (Value::Null, Some(problem)),
+    };
     let state = |name: &str| states.as_array().into_iter().flatten().find(|state| state["name"] == name).cloned().unwrap_or_default();
     let of = |name: &String| {
         let state = state(name);
@@ -27,5 +30,5 @@ pub(in crate::host) async fn measure(ctx: &Ctx) -> Measured {
             one("service_restarts", "service", name, number(&state, "restarts")),
         ]
     };
-    ctx.system().services.each.keys().flat_map(of).collect()
+    Found { measured: ctx.system().services.each.keys().flat_map(of).collect(), problem }
 }

@@ -35,6 +35,13 @@ pub(super) struct ReadOptions {
     exact: bool,
 }
 
+impl ReadOptions {
+    /// So long, and so many rows.
+    pub(super) fn within(timeout: Span, max_rows: usize) -> Self {
+        Self { timeout: Some(timeout), max_rows: Some(max_rows), ..Self::default() }
+    }
+}
+
 /// How to change.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -24,7 +24,7 @@ use crate::model::Effect;
 use client::{ChangeOptions, Databases, PingOptions, Pool, ReadOptions, Statement, Table};
 use param::Param;
 
-pub(super) use measure::measure;
+pub(super) use measure::{measure, numbers};
 
 /// The module `sql`.
 pub const MODULE: HostModule = HostModule {

@@ -10,8 +10,8 @@ use crate::error::{Error, Kind};
 use crate::host::leash::{self, Leashed};
 use crate::host::testing::Bench;
 use crate::host::{Mode, Secrets, value};
-use crate::model::System;
-use crate::model::system::Database;
+use crate::model::system::{Database, Metric, MetricKind};
+use crate::model::{Span, System};
 
 /// Runs as the user `postgres` when the tests run as root, which the server refuses.
 const SCRIPT: &str = r#"
@@ -77,7 +77,25 @@ fn bench_in(mode: Mode, allow: Value) -> Bench {
         ("open", Database { password: None, ..database("master", "master") }),
     ];
     let databases: BTreeMap<_, _> = databases.map(|(name, database)| (name.to_owned(), database)).into();
-    let system = System { name: "test".to_owned(), databases, ..System::default() };
+    let metric = |query: &str| Metric {
+        kind: MetricKind::Sql,
+        database: Some("main".to_owned()),
+        query: Some(query.to_owned()),
+        ..Metric::default()
+    };
+    let metrics = [
+        ("orders", metric("SELECT * FROM (VALUES ('a', 2.5), ('b', NULL)) AS t(tenant, value)")),
+        ("users", metric("SELECT count(*) FROM generate_series(1, 3)")),
+        ("none", metric("SELECT 1 WHERE false")),
+        ("twice", metric("SELECT 'a' AS tenant, n AS value FROM generate_series(1, 2) n")),
+        ("many", metric("SELECT n AS number, n AS value FROM generate_series(1, 2001) n")),
+        ("odd", metric("SELECT 1 AS value, 2 AS \"a b\"")),
+        ("writes", metric("CREATE TABLE written (n int)")),
+        ("hidden", metric("WITH w AS (DELETE FROM pg_database RETURNING 1) SELECT count(*) FROM w")),
+        ("slow", Metric { timeout: Some(Span(Duration::from_millis(300))), ..metric("SELECT count(pg_sleep(60))") }),
+    ];
+    let metrics = metrics.map(|(name, metric)| (name.to_owned(), metric)).into();
+    let system = System { name: "test".to_owned(), databases, metrics, ..System::default() };
     let secrets =
         [("master", "master-password"), ("wrong", "a-wrong-password"), ("crowded", "crowded-password"), ("reader", "reader-password")];
     let secrets = secrets.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -448,8 +466,28 @@ fn sessions_whose_kind_is_hidden_are_connections_too() {
             tokio::spawn(connection);
             open.push(client);
         }
-        super::measure(&bench.ctx, "reader").await
+        super::measure(&bench.ctx, "reader").await.measured
     });
     let (_, value) = measured.iter().find(|(series, _)| series.name == "database_connections").unwrap();
     assert!(value.number() >= Some(6.0), "{measured:?}");
+}
+
+#[test]
+fn rows_are_samples_and_null_is_unknown() {
+    let bench = bench_in(Mode::Apply, json!({ "sql": ["${metrics.*}:read"] }));
+    assert_eq!(json_of(&bench, r#"samples::source("users")"#), json!([{ "series": "users", "value": 3.0 }]));
+    let orders = |tenant: &str, value: Value| json!({ "series": format!("orders{{tenant=\"{tenant}\"}}"), "value": value });
+    assert_eq!(json_of(&bench, r#"samples::source("orders")"#), json!([orders("a", json!(2.5)), orders("b", json!(null))]));
+    assert_eq!(json_of(&bench, r#"samples::source("none")"#), json!([]), "no row is an answer");
+}
+
+#[test]
+fn a_source_only_reads_and_takes_no_longer_than_it_may() {
+    let bench = bench_in(Mode::Apply, json!({ "sql": ["${metrics.*}:read"] }));
+    let kind = |name: &str| bench.error(&format!("samples::source(\"{name}\")")).kind;
+    assert_eq!(["twice", "many", "odd", "slow"].map(kind), [Kind::Invalid, Kind::Limit, Kind::Invalid, Kind::Timeout]);
+    for name in ["writes", "hidden"] {
+        assert!(matches!(kind(name), Kind::Denied | Kind::Invalid | Kind::Remote), "{name}: {:?}", kind(name));
+    }
+    assert_eq!(value_of(&reader(), "SELECT to_regclass('written') IS NULL"), json!(true));
 }

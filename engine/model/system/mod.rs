@@ -3,6 +3,7 @@
 //! Plain data. Reading files, overlays, `${env:…}` and places of errors are [`crate::config`]'s.
 
 mod data;
+mod metric;
 mod people;
 mod services;
 mod watch;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use data::{Backup, Cache, Cleanup, Database, Index, Maintenance, Purge};
+pub use metric::{Metric, MetricKind};
 pub use people::{Contact, Severity};
 pub use services::{Host, Manager, Scaling, Service, Services};
 pub use watch::{Certificate, Endpoint, Log, Over, Renewal, Rule, RuleKind, Threshold};
@@ -64,6 +66,8 @@ pub struct System {
     pub release: Option<Release>,
     /// Limits by metric: `cpu`, `memory`, `disk`, `certificate_days`.
     pub thresholds: BTreeMap<String, Threshold>,
+    /// Sources of samples beside those that every system has, by name.
+    pub metrics: BTreeMap<String, Metric>,
     /// Alert rules by name.
     pub rules: BTreeMap<String, Rule>,
     /// Its own severity names and time limits, by `sev1` to `sev5`.
