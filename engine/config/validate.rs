@@ -34,6 +34,7 @@ pub(super) fn check(root: &Node, system: &System, errors: &mut Vec<Error>, warni
     check.people(system);
     check.schedules(system);
     check.remediation(system);
+    check.cluster(system);
     check.scaling(system);
     check.checklists(system);
     check.absolute_paths(system);
@@ -460,8 +461,37 @@ impl Check<'_> {
         }
     }
 
+    fn cluster(&mut self, system: &System) {
+        let Some(cluster) = &system.cluster else {
+            if system.services.manager == Manager::Kubernetes {
+                self.wrong(
+                    &["services"],
+                    "there is no `[cluster]`, which its manager needs",
+                    "say how it is reached: `kubeconfig = \"/etc/…\"`, or `in_cluster = true`",
+                );
+            }
+            return;
+        };
+        match (&cluster.kubeconfig, cluster.in_cluster) {
+            (None, false) => {
+                self.wrong(&["cluster"], "there is no `kubeconfig`", "name one, or write `in_cluster = true` for a pod of the cluster")
+            }
+            (Some(_), true) => self.wrong(&["cluster", "in_cluster"], "there is a `kubeconfig` too", "only one of both can be meant"),
+            (Some(path), false) => self.absolute(&["cluster", "kubeconfig"], path),
+            (None, true) if cluster.context.is_some() => {
+                self.wrong(&["cluster", "context"], "a context is one of a `kubeconfig`, and there is none", "")
+            }
+            (None, true) => {}
+        }
+        self.secret(&["cluster", "token"], cluster.token.as_ref());
+    }
+
     fn scaling(&mut self, system: &System) {
         for (name, scaling) in &system.scaling {
+            self.word(&["scaling", name, "bounds"], &scaling.bounds, &["keep", "apply"]);
+            if scaling.bounds == "apply" && scaling.owner.as_ref().is_none_or(|owner| !owner.starts_with("hpa/")) {
+                self.wrong(&["scaling", name, "bounds"], "there is no autoscaler to apply them to", "name it: `owner = \"hpa/NAME\"`");
+            }
             if !system.services.each.contains_key(name) {
                 self.reference(&["scaling", name], name, "services");
             }

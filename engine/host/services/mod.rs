@@ -6,6 +6,8 @@
 //! The permissions are those of the manager: `docker` for compose, `systemd` for units, and
 //! `sys: ["processes"]` for plain processes. So no function here names one of its own.
 
+#[cfg_attr(not(feature = "k8s"), path = "no_cluster.rs")]
+mod cluster;
 mod measure;
 mod processes;
 mod state;
@@ -209,8 +211,8 @@ fn scale_service(call: &Call<'_>, name: &str, replicas: i64, options: Map) -> Rh
     let view = view::View::of(call.ctx());
     let options: view::ScaleOptions = call.options(options)?;
     let scaling = call.wait(view.to_scale(name, replicas))?;
-    let (effect, planned) = (scaling.effect("service::scale"), scaling.planned());
-    let done = call.effect(effect, planned, view.scale(scaling, options))?;
+    let (effect, planned) = (scaling.effect(name), scaling.planned(name));
+    let done = call.effect(effect, planned, view.scale(name, scaling, options))?;
     call.value(&done)
 }
 
@@ -219,6 +221,6 @@ fn act(call: &Call<'_>, function: &'static str, action: Action, name: &str, opti
     let options: view::TurnOptions = call.options(options)?;
     let turn = call.wait(view.turn(action, name))?;
     let (effect, planned) = (turn.effect(function, name), turn.names());
-    let done = call.effect(effect, planned, view.act(turn, options))?;
+    let done = call.effect(effect, planned, view.act(name, turn, options))?;
     call.value(&done)
 }
