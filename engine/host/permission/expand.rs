@@ -46,8 +46,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("services", "fs") => plain(if key == "*" { compose_files(&system.services) } else { Vec::new() }),
         ("services", "k8s") => plain(deployments(&system.services, keys(&system.services.each, key))),
         ("restartable", "k8s") => plain(deployments(&system.services, restartable(system, key))),
-        // What something else scales is left to that, but may be looked at.
-        ("scaling", "k8s") => plain(deployments(&system.services, pick_keys(&system.scaling, key, |_| true))),
+        ("scaling", "k8s") => plain(deployments(&system.services, pick_keys(&system.scaling, key, |scaling| scaling.owner.is_none()))),
         ("owners", "k8s") => plain(owners(system, key)),
         ("logs", "k8s") => plain(deployments(&system.services, pick(&system.logs, key, |log| log.service.clone()))),
         ("services", _) => plain(keys(&system.services.each, key)),
@@ -313,7 +312,7 @@ mod tests {
             ["read:shop/deployment/api", "read:shop/deployment/postgres", "read:shop/deployment/shop-web"]
         );
         assert_eq!(of(&system, "restart:${restartable.web}"), ["restart:shop/deployment/shop-web"]);
-        assert_eq!(of(&system, "scale:${scaling.*}"), ["scale:shop/deployment/api", "scale:shop/deployment/shop-web"]);
+        assert_eq!(of(&system, "scale:${scaling.*}"), ["scale:shop/deployment/shop-web"]);
         assert!(of(&system, "bounds:${owners.*}").is_empty(), "the system file does not say that its bounds are to be applied");
         system.scaling.get_mut("api").unwrap().bounds = "apply".into();
         assert_eq!(of(&system, "bounds:${owners.*}"), ["bounds:shop/hpa/api"]);
