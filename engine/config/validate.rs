@@ -464,24 +464,23 @@ impl Check<'_> {
     fn cluster(&mut self, system: &System) {
         let Some(cluster) = &system.cluster else {
             if system.services.manager == Manager::Kubernetes {
-                self.wrong(
-                    &["services"],
-                    "there is no `[cluster]`, which its manager needs",
-                    "say how it is reached: `kubeconfig = \"/etc/…\"`, or `in_cluster = true`",
-                );
+                let hint = "say how it is reached: `kubeconfig = \"/etc/…\"`, or `in_cluster = true`";
+                self.wrong(&["services"], "there is no `[cluster]`, which its manager needs", hint);
             }
             return;
         };
-        match (&cluster.kubeconfig, cluster.in_cluster) {
-            (None, false) => {
-                self.wrong(&["cluster"], "there is no `kubeconfig`", "name one, or write `in_cluster = true` for a pod of the cluster")
+        match &cluster.kubeconfig {
+            Some(path) => self.absolute(&["cluster", "kubeconfig"], path),
+            None if !cluster.in_cluster => {
+                self.wrong(&["cluster"], "there is no `kubeconfig`", "name one, or write `in_cluster = true` for a pod of the cluster");
             }
-            (Some(_), true) => self.wrong(&["cluster", "in_cluster"], "there is a `kubeconfig` too", "only one of both can be meant"),
-            (Some(path), false) => self.absolute(&["cluster", "kubeconfig"], path),
-            (None, true) if cluster.context.is_some() => {
-                self.wrong(&["cluster", "context"], "a context is one of a `kubeconfig`, and there is none", "")
+            None if cluster.context.is_some() => {
+                self.wrong(&["cluster", "context"], "a context is one of a `kubeconfig`, and there is none", "");
             }
-            (None, true) => {}
+            None => {}
+        }
+        if cluster.in_cluster && cluster.kubeconfig.is_some() {
+            self.wrong(&["cluster", "in_cluster"], "there is a `kubeconfig` too", "only one of both can be meant");
         }
         self.secret(&["cluster", "token"], cluster.token.as_ref());
     }

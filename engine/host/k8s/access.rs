@@ -166,14 +166,14 @@ pub(in crate::host) fn needs(cluster: &system::Cluster) -> (Vec<PathBuf>, Option
         return (vec![ACCOUNT.into()], Some(443));
     };
     let path = Path::new(path);
-    // It is replaced as a whole when it is renewed, so it is the directory that must be readable.
-    let beside = |file: &Path| file.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut files = vec![beside(path)];
+    let mut files = vec![path.to_owned()];
     let config = read(path).ok();
     let chosen = config.as_ref().and_then(|config| choose(config, path, cluster.context.as_deref()).ok());
     let Some((_, server, user)) = chosen else { return (files, None) };
-    let named = [&server.certificate_authority, &user.token_file, &user.client_certificate, &user.client_key];
-    files.extend(named.into_iter().flatten().map(|file| beside(Path::new(file))));
+    let named = [&server.certificate_authority, &user.client_certificate, &user.client_key];
+    files.extend(named.into_iter().flatten().map(PathBuf::from));
+    // A token is replaced as a file when it is renewed, so it is the directory that must be readable.
+    files.extend(user.token_file.as_ref().and_then(|file| Path::new(file).parent()).map(Path::to_owned));
     (files, server.server.as_ref().and_then(|server| Url::parse(server).ok()?.port_or_known_default()))
 }
 
