@@ -250,8 +250,7 @@ impl Cluster {
             && let Some((room, quota)) = self.room_for(&deployment).await?
             && room < more
         {
-            let left = if room == 0 { "no more replica".to_owned() } else { format!("{} more", words::count(i64::from(room), "replica")) };
-            return Err(Error::new(Kind::Limit, format!("there is room for {left} of `{name}`, not for {more}: {quota}"))
+            return Err(Error::new(Kind::Limit, format!("there is room for {room} more of `{name}`, not for {more}: {quota}"))
                 .target(&object)
                 .permanent()
                 .hint("raise the quota of the namespace, or let fewer run"));
@@ -355,9 +354,13 @@ impl Cluster {
         ]);
         match self.operate::<Deployment>(&rollback.deployment, &operations).await {
             Ok(_) => Ok(rollback.planned()),
-            // The answer to a test that fails.
-            Err(error) if error.kind == Kind::Invalid && error.message.contains("test") => {
-                Err(other_version(&rollback.object, &rollback.deployment, "another one"))
+            // A test that fails is told like any other mistake.
+            Err(error) if error.kind == Kind::Invalid => {
+                let now = self.deployment(&rollback.deployment).await?.metadata;
+                if now.generation == Some(rollback.generation) {
+                    return Err(error);
+                }
+                Err(other_version(&rollback.object, &rollback.deployment, now.resource_version.as_deref().unwrap_or("another one")))
             }
             Err(error) => Err(error),
         }

@@ -2,7 +2,7 @@
 //!
 //! It is strict: a method, a path, a query or a content type it was not told of is an answer nobody expects, and a
 //! token that is not its own is refused. It keeps each request, so that a test can say what was *not* asked. What it
-//! can not show is what a cluster makes of a change; `tests/cluster.rs` asks a real API server that, where there is one.
+//! can not show is what a cluster makes of a change.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

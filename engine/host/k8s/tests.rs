@@ -1,7 +1,9 @@
-//! Against an API server of tests; `tests/cluster.rs` asks a real one where there is one.
+//! Against an API server of tests.
 
 use serde_json::{Value, json};
 
+use super::client::Cluster;
+use super::deployments::RollbackOptions;
 use super::fake::{FakeCluster, TOKEN, deployment, failure, hpa, pod, quota};
 use crate::error::{Error, Kind};
 use crate::host::testing::{Bench, refusing_port};
@@ -359,6 +361,19 @@ fn going_back_replaces_what_runs_by_what_ran() {
     assert_eq!((error.kind, error.message.as_str()), (Kind::NotFound, "`web` has no revision 9, found `2` and `1`"));
     let told = serde_json::to_string(&bench.recorder.events()).unwrap();
     assert!(told.contains("roll `web` back from revision 2 to 1") && told.contains("+image: web:v1"), "{told}");
+}
+
+#[test]
+fn nothing_is_rolled_back_that_was_changed_since_it_was_looked_at() {
+    let cluster = shop();
+    let bench = bench(&cluster, everything());
+    let here = Cluster::of(&bench.ctx, None, None).unwrap();
+    let runtime = bench.ctx.runtime().unwrap();
+    let rollback = runtime.block_on(here.to_roll_back("web", &RollbackOptions::default())).unwrap();
+    cluster.change("deployments", "web", &json!({ "metadata": { "generation": 4 }, "spec": { "replicas": 5 } }));
+    let error = runtime.block_on(here.roll_back(rollback)).unwrap_err();
+    assert_eq!((error.kind, error.retryable), (Kind::Conflict, false), "{error:?}");
+    assert_eq!(cluster.object("deployments", "web")["spec"]["template"]["spec"]["containers"][0]["image"], "web:v2");
 }
 
 #[test]
