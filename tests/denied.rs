@@ -143,11 +143,12 @@ fn without_a_grant_every_function_refuses_and_the_kernel_is_asked_for_nothing() 
     let calls = calls(port);
     assert!(calls.len() > 100, "{} calls", calls.len());
     // The header may ask for anything: what the policy leaves of it is nothing.
-    let asks = ["sys", "docker", "systemd", "net", "redis", "sql", "secrets", "notify", "store", "runs", "samples", "incidents"];
+    let asks = ["sys", "docker", "k8s", "systemd", "net", "redis", "sql", "secrets", "notify", "store", "runs", "samples", "incidents"];
     let verbs = |section: &str| match section {
         "docker" => {
             "\"list:*\", \"inspect:*\", \"logs:*\", \"stats:*\", \"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\", \"images:*\", \"disk:*\", \"prune:*\""
         }
+        "k8s" => "\"read:*\", \"logs:*\", \"top:*\", \"scale:*\", \"restart:*\", \"rollback:*\", \"bounds:*\"",
         "systemd" => "\"status:*\", \"logs:*\", \"restart:*\", \"start:*\", \"stop:*\"",
         "net" => "\"connect:* @loopback\", \"ping:* @loopback\", \"resolve:* @loopback\", \"listeners:* @loopback\"",
         "redis" | "sql" => "\"*:write\"",

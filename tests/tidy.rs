@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// More crates than this have to be argued for in the commit that raises it.
-const MOST_PACKAGES: usize = 440;
+const MOST_PACKAGES: usize = 454;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -41,6 +41,7 @@ pub(super) fn check(root: &Node, system: &System, errors: &mut Vec<Error>, warni
     check.people(system);
     check.schedules(system);
     check.remediation(system);
+    check.cluster(system);
     check.scaling(system);
     check.checklists(system);
     check.absolute_paths(system);
@@ -551,8 +552,36 @@ impl Check<'_> {
         }
     }
 
+    fn cluster(&mut self, system: &System) {
+        let Some(cluster) = &system.cluster else {
+            if system.services.manager == Manager::Kubernetes {
+                let hint = "say how it is reached: `kubeconfig = \"/etc/…\"`, or `in_cluster = true`";
+                self.wrong(&["services"], "there is no `[cluster]`, which its manager needs", hint);
+            }
+            return;
+        };
+        match &cluster.kubeconfig {
+            Some(path) => self.absolute(&["cluster", "kubeconfig"], path),
+            None if !cluster.in_cluster => {
+                self.wrong(&["cluster"], "there is no `kubeconfig`", "name one, or write `in_cluster = true` for a pod of the cluster");
+            }
+            None if cluster.context.is_some() => {
+                self.wrong(&["cluster", "context"], "a context is one of a `kubeconfig`, and there is none", "");
+            }
+            None => {}
+        }
+        if cluster.in_cluster && cluster.kubeconfig.is_some() {
+            self.wrong(&["cluster", "in_cluster"], "there is a `kubeconfig` too", "only one of both can be meant");
+        }
+        self.secret(&["cluster", "token"], cluster.token.as_ref());
+    }
+
     fn scaling(&mut self, system: &System) {
         for (name, scaling) in &system.scaling {
+            self.word(&["scaling", name, "bounds"], &scaling.bounds, &["keep", "apply"]);
+            if scaling.bounds == "apply" && scaling.owner.as_ref().is_none_or(|owner| !owner.starts_with("hpa/")) {
+                self.wrong(&["scaling", name, "bounds"], "there is no autoscaler to apply them to", "name it: `owner = \"hpa/NAME\"`");
+            }
             if !system.services.each.contains_key(name) {
                 self.reference(&["scaling", name], name, "services");
             }

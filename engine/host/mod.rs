@@ -33,6 +33,8 @@ mod exec;
 mod fs;
 mod http;
 mod incident;
+#[cfg(feature = "k8s")]
+mod k8s;
 #[cfg(test)]
 mod leash;
 mod logs;
@@ -78,6 +80,8 @@ pub const MODULES: &[HostModule] = &[
     fs::MODULE,
     http::MODULE,
     incident::MODULE,
+    #[cfg(feature = "k8s")]
+    k8s::MODULE,
     logs::MODULE,
     net::MODULE,
     notify::MODULE,

@@ -13,6 +13,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Position};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::{Ctx, FunctionKind, MODULES, Mode, RhaiResultOf, error_of};
+use crate::model::system::Manager;
 use crate::model::{Effect, Plan, PlannedEffect, PlannedStep};
 
 /// A value that depends on an effect that was not had.
@@ -495,7 +496,9 @@ pub(crate) fn fingerprints(ctx: &Ctx, functions: impl IntoIterator<Item = (Strin
     let mut names = BTreeSet::new();
     for (function, target) in functions {
         match module_of(&function) {
+            "service" if ctx.system().services.manager == Manager::Kubernetes => names.insert("k8s".to_owned()),
             "docker" | "service" => names.insert("docker".to_owned()),
+            "k8s" => names.insert("k8s".to_owned()),
             "sql" => names.insert(format!("sql:{target}")),
             _ => false,
         };
@@ -507,6 +510,8 @@ fn fingerprint(ctx: &Ctx, name: &str) -> Option<String> {
     let runtime = ctx.runtime().ok()?;
     let found = match name.split_once(':') {
         Some(("sql", database)) => runtime.block_on(super::sql::identity(ctx, database)),
+        #[cfg(feature = "k8s")]
+        None if name == "k8s" => super::k8s::identity(ctx),
         _ => runtime.block_on(super::docker::identity(ctx)),
     };
     found.ok().filter(|id| !id.is_empty())

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+#[cfg(feature = "k8s")]
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use x509_cert::der::Decode;
 
 use crate::error::{Error, Kind, Result};
@@ -25,6 +27,27 @@ pub(crate) enum Trust {
     Only(Vec<CertificateDer<'static>>),
     /// Nobody is asked: encrypted, but with whom is not known.
     Anyone,
+}
+
+/// A certificate of a client with its key: what proves to a server who asks.
+#[cfg(feature = "k8s")]
+pub(crate) struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+#[cfg(feature = "k8s")]
+impl Identity {
+    /// The certificates of one PEM text and the key of another.
+    ///
+    /// # Errors
+    ///
+    /// `invalid`, which shows nothing of the key.
+    pub(crate) fn of_pem(chain: &[u8], key: &[u8]) -> Result<Self> {
+        let key =
+            PrivateKeyDer::from_pem_slice(key).map_err(|_| Error::new(Kind::Invalid, "the key of the client certificate is broken"))?;
+        Ok(Self { chain: certificates_of(chain)?, key })
+    }
 }
 
 /// The cryptography of every TLS connection. Made the default of the process too, for the libraries
@@ -77,8 +100,19 @@ impl Trust {
     ///
     /// `config`, when the machine has no authorities; `invalid`, when one of the given is none.
     pub(crate) fn client(&self) -> Result<ClientConfig> {
-        let verifier = self.verifier()?;
-        client_with(verifier)
+        client_with(self.verifier()?)
+    }
+
+    /// The settings of a client that trusts like this, and proves itself who it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trust::client`]; `invalid`, when the key is not that of the certificate.
+    #[cfg(feature = "k8s")]
+    pub(crate) fn client_as(&self, identity: &Identity) -> Result<ClientConfig> {
+        let Identity { chain, key } = identity;
+        let made = builder(self.verifier()?)?.with_client_auth_cert(chain.clone(), key.clone_key());
+        made.map_err(|error| Error::because(Kind::Invalid, "the client certificate can not be used", &error))
     }
 
     /// What decides about the chain of a server.
@@ -111,10 +145,14 @@ impl Trust {
 ///
 /// `bug` only: the provider knows the protocols.
 pub(crate) fn client_with(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig> {
+    Ok(builder(verifier)?.with_no_client_auth())
+}
+
+fn builder(verifier: Arc<dyn ServerCertVerifier>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::because(Kind::Bug, "no TLS settings", &error))?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
 /// What rustls says in the error of a handshake.

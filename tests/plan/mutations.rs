@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use runbook::host::{FunctionKind, MODULES};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Project;
 
@@ -64,6 +64,43 @@ fn engine(socket: &Path) -> Heard {
     })
 }
 
+/// An API server with one deployment of two revisions, and an autoscaler of another one.
+fn cluster() -> (u16, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let listener: &'static TcpListener = Box::leak(Box::new(listener));
+    let heard = serve(listener.incoming(), |request| {
+        let target = request.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default().to_owned();
+        let template = |image: &str| json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "a", "image": image }] } });
+        let selector = json!({ "matchLabels": { "app": "web" } });
+        let set = |revision: &str| {
+            json!({
+                "metadata": {
+                    "name": revision, "annotations": { "deployment.kubernetes.io/revision": revision },
+                    "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u", "controller": true }],
+                },
+                "spec": { "selector": selector, "template": template(revision) },
+            })
+        };
+        let hpa = json!({
+            "metadata": { "name": "other", "resourceVersion": "1" },
+            "spec": { "scaleTargetRef": { "kind": "Deployment", "name": "other" }, "minReplicas": 1, "maxReplicas": 5 },
+        });
+        let body = match target.rsplit('/').next().unwrap_or_default() {
+            "web" => json!({
+                "metadata": { "name": "web", "uid": "u", "generation": 1, "annotations": { "deployment.kubernetes.io/revision": "2" } },
+                "spec": { "replicas": 3, "selector": selector, "template": template("2") },
+            }),
+            "replicasets" => json!({ "metadata": {}, "items": [set("1"), set("2")] }),
+            "horizontalpodautoscalers" => json!({ "metadata": {}, "items": [hpa] }),
+            _ => json!({ "metadata": {}, "items": [] }),
+        };
+        let body = body.to_string();
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    });
+    (port, heard)
+}
+
 /// A call of each function that changes something. `AT` is a directory with a file `old`.
 fn calls(http: u16) -> BTreeMap<&'static str, String> {
     let url = format!("http://127.0.0.1:{http}/x");
@@ -88,6 +125,10 @@ fn calls(http: u16) -> BTreeMap<&'static str, String> {
         ("http::patch", format!(r#"http::patch("{url}", #{{}})"#)),
         ("http::delete", format!(r#"http::delete("{url}")"#)),
         ("http::request", format!(r#"http::request("POST", "{url}", #{{}})"#)),
+        ("k8s::scale", r#"k8s::scale("web", 5)"#.to_owned()),
+        ("k8s::restart", r#"k8s::restart("web")"#.to_owned()),
+        ("k8s::rollback", r#"k8s::rollback("web")"#.to_owned()),
+        ("k8s::bounds", r#"k8s::bounds("other", 3, 20)"#.to_owned()),
         ("notify::send", r#"notify::send("mail", #{ subject: "x" })"#.to_owned()),
         ("notify::test", r#"notify::test("mail")"#.to_owned()),
         ("notify::flush", "notify::flush()".to_owned()),
@@ -132,6 +173,7 @@ struct World {
     sql: Heard,
     redis: Heard,
     docker: Heard,
+    cluster: Heard,
 }
 
 fn world() -> World {
@@ -139,12 +181,21 @@ fn world() -> World {
     let ((http_port, http), (smtp_port, smtp), (sql_port, sql), (redis_port, redis)) = (silent(), silent(), silent(), silent());
     let socket = project.path().join("docker.sock");
     let docker = engine(&socket);
+    let (api_port, cluster) = cluster();
+    let kubeconfig = format!(
+        "current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\n\
+         clusters: [{{name: a, cluster: {{server: 'http://127.0.0.1:{api_port}'}}}}]\nusers: [{{name: a, user: {{}}}}]\n"
+    );
+    let project = project.file("kubeconfig", &kubeconfig);
     let system = format!(
         "title = \"Shop\"
          [services]
          manager = \"compose\"
          project = \"shop\"
          docker_host = \"unix://{}\"
+         namespace = \"shop\"
+         [cluster]
+         kubeconfig = \"{}\"
          [services.web]
          restartable = true
          [databases.main]
@@ -161,7 +212,8 @@ fn world() -> World {
          from = \"runbook@example.com\"
          server = \"smtp://127.0.0.1:{smtp_port}\"
          ",
-        socket.display()
+        socket.display(),
+        project.path().join("kubeconfig").display()
     );
     let at = project.path().join("at");
     let at = at.display();
@@ -172,6 +224,7 @@ fn world() -> World {
             http: [\"POST http://127.0.0.1:{http_port}/x\", \"PUT http://127.0.0.1:{http_port}/x\", \"PATCH http://127.0.0.1:{http_port}/x\", \"DELETE http://127.0.0.1:{http_port}/x\"],
             notify: [\"*\", \"outbox\"], redis: [\"*:write\"], sql: [\"*:write\"], store: [\"write:*\"], samples: [\"write:*\"],
             incidents: [\"open\", \"note\", \"ack\", \"resolve\", \"escalate\"],
+            k8s: [\"scale:*\", \"restart:*\", \"rollback:*\", \"bounds:*\"],
             systemd: [\"restart:*\", \"start:*\", \"stop:*\"] }} }});\nconst AT = \"{at}\";\n"
     );
     // What may not exist on this machine comes last: its error leaves no more to say.
@@ -182,7 +235,7 @@ fn world() -> World {
         .file("runbooks/systems/shop.toml", &system.lines().map(|line| format!("{}\n", line.trim())).collect::<String>())
         .file("runbook.toml", "default_system = \"shop\"\n")
         .runbook("everything", &format!("{header}{steps}"));
-    World { project, http, smtp, sql, redis, docker }
+    World { project, http, smtp, sql, redis, docker, cluster }
 }
 
 #[test]
@@ -198,7 +251,7 @@ fn every_function_that_changes_something_says_what_a_plan_shows_of_it() {
 
 #[test]
 fn a_plan_of_everything_changes_nothing() {
-    let World { project, http, smtp, sql, redis, docker } = world();
+    let World { project, http, smtp, sql, redis, docker, cluster } = world();
     let done = project.command(["plan", "everything", "--json"]).succeeds();
     let plan = done.json();
     for step in plan["steps"].as_array().unwrap() {
@@ -217,6 +270,8 @@ fn a_plan_of_everything_changes_nothing() {
     assert!(!heard(&sql).iter().any(says_sql), "{:?}", heard(&sql));
     let other = |request: &String| !request.starts_with("GET ");
     assert!(!heard(&docker).is_empty() && !heard(&docker).iter().any(other), "{:?}", heard(&docker));
+    assert!(!heard(&cluster).is_empty() && !heard(&cluster).iter().any(other), "{:?}", heard(&cluster));
+    assert!(plan["fingerprints"]["k8s"].as_str().is_some_and(|id| id.starts_with("http://127.0.0.1:")));
     let left: Vec<_> = std::fs::read_dir(done.project.path().join("at")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["old"]);
     assert_eq!(std::fs::read_to_string(done.project.path().join("at/old")).unwrap(), "old\n");

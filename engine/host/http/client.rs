@@ -191,6 +191,7 @@ impl Request {
             addresses: &addresses,
             server_name: (self.url.scheme() == "https").then_some(name),
             trust: &self.trust,
+            client: None,
             connect_timeout: self.connect_timeout,
             now,
         };

@@ -19,6 +19,7 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,7 +36,7 @@ use crate::model::Span;
 
 /// How long each phase took, in milliseconds; 0 for a phase that was not needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Timings {
+pub(in crate::host) struct Timings {
     /// Resolving the name.
     pub(super) dns: f64,
     /// Connecting.
@@ -50,7 +51,7 @@ pub(super) struct Timings {
 
 /// The encryption of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Encryption {
+pub(in crate::host) struct Encryption {
     protocol: String,
     cipher: String,
     /// Whether the chain and the name were verified.
@@ -60,33 +61,35 @@ pub(super) struct Encryption {
 }
 
 /// Where a connection goes and how it is made.
-pub(super) struct Route<'a> {
-    pub(super) addresses: &'a [SocketAddr],
+pub(in crate::host) struct Route<'a> {
+    pub(in crate::host) addresses: &'a [SocketAddr],
     /// The name the server must prove; none without TLS.
-    pub(super) server_name: Option<&'a str>,
-    pub(super) trust: &'a Trust,
-    pub(super) connect_timeout: Duration,
-    pub(super) now: Timestamp,
+    pub(in crate::host) server_name: Option<&'a str>,
+    pub(in crate::host) trust: &'a Trust,
+    /// The settings for TLS, when they are more than the trust.
+    pub(in crate::host) client: Option<ClientConfig>,
+    pub(in crate::host) connect_timeout: Duration,
+    pub(in crate::host) now: Timestamp,
 }
 
 /// What came back.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Body,
-    pub(super) remote: Option<SocketAddr>,
-    pub(super) tls: Option<Encryption>,
+pub(in crate::host) struct Answer {
+    pub(in crate::host) status: u16,
+    pub(in crate::host) headers: HeaderMap,
+    pub(in crate::host) body: Body,
+    pub(in crate::host) remote: Option<SocketAddr>,
+    pub(in crate::host) tls: Option<Encryption>,
 }
 
 /// The body of an answer, decompressed, up to a cap.
 #[derive(Debug, Default)]
-pub(super) struct Body {
-    pub(super) bytes: Vec<u8>,
-    pub(super) truncated: bool,
+pub(in crate::host) struct Body {
+    pub(in crate::host) bytes: Vec<u8>,
+    pub(in crate::host) truncated: bool,
 }
 
 /// Makes one request on a connection of its own.
-pub(super) async fn exchange(
+pub(in crate::host) async fn exchange(
     route: &Route<'_>,
     request: hyper::Request<Full<Bytes>>,
     max_body: usize,
@@ -112,7 +115,7 @@ pub(super) async fn exchange(
 }
 
 async fn encrypt(stream: TcpStream, name: &str, route: &Route<'_>) -> Result<TlsStream<TcpStream>> {
-    let config = route.trust.client()?;
+    let config = route.client.clone().map_or_else(|| route.trust.client(), Ok)?;
     let server_name = ServerName::try_from(name.to_owned())
         .map_err(|error| Error::because(Kind::Invalid, format_args!("`{name}` can not be the name of a server"), &error))?;
     let handshake = TlsConnector::from(Arc::new(config)).connect(server_name, stream);

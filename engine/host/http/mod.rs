@@ -15,6 +15,8 @@ use crate::host::permission::without_secrets;
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 use crate::model::Effect;
 
+#[cfg(feature = "k8s")]
+pub(super) use exchange::{Answer, Route, Timings, exchange};
 pub(super) use measure::{measure, page};
 pub(super) use probe::at;
 

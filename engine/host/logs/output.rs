@@ -65,9 +65,12 @@ pub(super) async fn read(ctx: &Ctx, log: &str, service: &str, extent: Extent) ->
             .target(service)
             .permanent()
             .hint(format!("give the log `{log}` a `path` in the system file"))),
-        Manager::Kubernetes => Err(Error::new(Kind::Conflict, "services of Kubernetes need kubectl, which this build does not use")
-            .target(service)
-            .permanent()),
+        Manager::Kubernetes => {
+            Err(Error::new(Kind::Conflict, format!("`{service}` runs on Kubernetes, whose pods take their output with them"))
+                .target(service)
+                .permanent()
+                .hint("read what there is of it with `k8s::logs`; searching over time needs a place that keeps logs"))
+        }
         Manager::None => Err(Error::new(
             Kind::Invalid,
             format!("log `{log}` is the output of a service, and nothing is named that manages the services"),

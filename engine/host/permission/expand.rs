@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::permission::{Networks, Section};
 use crate::host::secrets::names_in;
 use crate::model::System;
-use crate::model::system::{Log, Manager, Metric, Services};
+use crate::model::system::{Log, Manager, Metric, Scaling, Services};
 
 /// The program of the web server, where it runs in no container.
 const WEB_SERVER: &str = "/usr/sbin/nginx";
@@ -44,6 +44,11 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
     let plain = |values: Vec<String>| Ok(values.into_iter().map(|value| (value, Networks::default())).collect());
     match (table, section.name) {
         ("services", "fs") => plain(if key == "*" { compose_files(&system.services) } else { Vec::new() }),
+        ("services", "k8s") => plain(deployments(&system.services, keys(&system.services.each, key))),
+        ("restartable", "k8s") => plain(deployments(&system.services, restartable(system, key))),
+        ("scaling", "k8s") => plain(deployments(&system.services, pick_keys(&system.scaling, key, |scaling| scaling.owner.is_none()))),
+        ("owners", "k8s") => plain(owners(system, key)),
+        ("logs", "k8s") => plain(deployments(&system.services, pick(&system.logs, key, |log| log.service.clone()))),
         ("services", _) => plain(keys(&system.services.each, key)),
         ("restartable", _) => plain(restartable(system, key)),
         ("contacts", _) => plain(keys(&system.contacts, key)),
@@ -78,7 +83,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("routes", _) => plain(routes(system, key)),
         ("backup", _) => plain(backup(system, key)?),
         _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
-            "there are system, services, restartable, databases, caches, hosts, endpoints, metrics, certificates, renewals, logs, paths, scaling, checklists, cleanups, contacts, routes and backup, each with `.NAME` or `.*`",
+            "there are system, services, restartable, databases, caches, hosts, endpoints, metrics, certificates, renewals, logs, paths, scaling, owners, checklists, cleanups, contacts, routes and backup, each with `.NAME` or `.*`",
         )),
     }
 }
@@ -179,6 +184,23 @@ fn secrets_of(text: Option<&str>) -> Vec<String> {
     text.map(|text| names_in(text).map(str::to_owned).collect()).unwrap_or_default()
 }
 
+/// The deployments of these services, as the permissions of a cluster name them; none where no cluster runs them.
+fn deployments(services: &Services, names: Vec<String>) -> Vec<String> {
+    let unit = |name: &String| services.each.get(name).and_then(|service| service.unit.clone()).unwrap_or_else(|| name.clone());
+    let names = names.iter().filter(|_| services.manager == Manager::Kubernetes && !services.namespace.is_empty());
+    names.map(|name| format!("{}/deployment/{}", services.namespace, unit(name))).collect()
+}
+
+/// The autoscalers whose bounds are to be those of the system file.
+fn owners(system: &System, key: &str) -> Vec<String> {
+    let services = &system.services;
+    if services.manager != Manager::Kubernetes || services.namespace.is_empty() {
+        return Vec::new();
+    }
+    let owner = |scaling: &Scaling| scaling.owner.clone().filter(|owner| scaling.bounds == "apply" && owner.starts_with("hpa/"));
+    pick(&system.scaling, key, owner).into_iter().map(|owner| format!("{}/{owner}", services.namespace)).collect()
+}
+
 /// The services that may be restarted without a person.
 fn restartable(system: &System, key: &str) -> Vec<String> {
     let each = system.services.each.iter().filter(|(name, service)| service.restartable && (key == "*" || *name == key));
@@ -209,7 +231,7 @@ fn backup(system: &System, key: &str) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::host::permission::section;
-    use crate::model::system::{Backup, Certificate, Database, Endpoint, Item, MetricKind, Renewal, Scaling, Service};
+    use crate::model::system::{Backup, Certificate, Database, Endpoint, Item, MetricKind, Renewal, Service};
 
     fn system() -> System {
         let each = [("api", true), ("postgres", false), ("web", true)]
@@ -308,6 +330,27 @@ mod tests {
         assert_eq!(objects(&system, "exec", "host:${renewals.*}"), ["host:/usr/bin/certbot", "host:/usr/sbin/nginx"]);
         assert!(objects(&system, "docker", "exec:${renewals.*}").is_empty());
         assert!(objects(&system, "fs", "${renewals.other}").is_empty());
+    }
+
+    #[test]
+    fn services_of_a_cluster_are_deployments_of_its_namespace() {
+        let mut system = system();
+        let of = |system: &System, text: &str| -> Vec<String> {
+            expand(section("k8s").unwrap(), text, system).unwrap().into_iter().map(|(object, _)| object).collect()
+        };
+        assert!(of(&system, "read:${services.*}").is_empty(), "compose has no deployments");
+        system.services.manager = Manager::Kubernetes;
+        system.services.namespace = "shop".into();
+        system.services.each.get_mut("web").unwrap().unit = Some("shop-web".into());
+        assert_eq!(
+            of(&system, "read:${services.*}"),
+            ["read:shop/deployment/api", "read:shop/deployment/postgres", "read:shop/deployment/shop-web"]
+        );
+        assert_eq!(of(&system, "restart:${restartable.web}"), ["restart:shop/deployment/shop-web"]);
+        assert_eq!(of(&system, "scale:${scaling.*}"), ["scale:shop/deployment/shop-web"]);
+        assert!(of(&system, "bounds:${owners.*}").is_empty(), "the system file does not say that its bounds are to be applied");
+        system.scaling.get_mut("api").unwrap().bounds = "apply".into();
+        assert_eq!(of(&system, "bounds:${owners.*}"), ["bounds:shop/hpa/api"]);
     }
 
     #[test]

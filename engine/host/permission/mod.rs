@@ -70,6 +70,7 @@ pub const SECTIONS: &[Section] = &[
         verbs: &["inspect", "list", "logs", "stats", "exec", "restart", "start", "stop", "scale", "images", "disk", "prune"],
         object: ObjectKind::Word,
     },
+    Section { name: "k8s", verbs: &["read", "logs", "top", "scale", "restart", "rollback", "bounds"], object: ObjectKind::Word },
     Section { name: "systemd", verbs: &["status", "logs", "restart", "start", "stop"], object: ObjectKind::Word },
     Section { name: "fs", verbs: &["read", "write", "remove"], object: ObjectKind::Path },
     Section { name: "exec", verbs: &["run", "host"], object: ObjectKind::Path },
@@ -107,6 +108,8 @@ impl Section {
                 // Who may act on a container or unit may see its state.
                 "docker" => matches!(want, "inspect" | "list") && !matches!(have, "images" | "disk" | "prune"),
                 "systemd" => want == "status",
+                // Who may change an object may see it.
+                "k8s" => want == "read" && !matches!(have, "logs" | "top"),
                 // With the power of the host is started what may be started.
                 "exec" => have == "host" && want == "run",
                 // Who may start it may see what became of it.

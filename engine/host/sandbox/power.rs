@@ -120,6 +120,9 @@ impl Power {
             let files = system.services.each.values().filter_map(|service| service.pid_file.as_ref());
             files.filter_map(|file| Path::new(file).parent()).for_each(|directory| power.allow(directory, read(), &[]));
         }
+        for path in cluster(permissions, system).0 {
+            power.allow(&path, read(), &[]);
+        }
         power.local(permissions, system);
         power.signals_stay_inside = !permissions.has_host_power();
         power
@@ -303,6 +306,11 @@ fn ports(permissions: &Permissions, system: &System) -> Ports {
             None => return Ports::Any,
         }
     }
+    match cluster(permissions, system) {
+        (_, Some(port)) => drop(ports.insert(port)),
+        (files, None) if !files.is_empty() => return Ports::Any,
+        _ => {}
+    }
     if permissions.could("net", "ping") {
         // Where the kernel sends no echo for this user, a connection that is refused tells as much.
         ports.insert(PING_PORT);
@@ -311,6 +319,18 @@ fn ports(permissions: &Permissions, system: &System) -> Ports {
         ports.insert(NAMES);
     }
     Ports::These(ports)
+}
+
+/// What the cluster of the system needs: the directories of its credentials, and its port.
+#[cfg(feature = "k8s")]
+fn cluster(permissions: &Permissions, system: &System) -> (Vec<PathBuf>, Option<u16>) {
+    let used = system.cluster.as_ref().filter(|_| permissions.uses("k8s"));
+    used.map(crate::host::k8s::needs).unwrap_or_default()
+}
+
+#[cfg(not(feature = "k8s"))]
+fn cluster(_: &Permissions, _: &System) -> (Vec<PathBuf>, Option<u16>) {
+    (Vec::new(), None)
 }
 
 /// The port of a pattern for addresses; nothing when it may be any.

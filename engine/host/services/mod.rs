@@ -1,11 +1,13 @@
-//! `service::`: the services of the system, the same for compose, systemd and plain processes.
+//! `service::`: the services of the system, the same for compose, systemd, Kubernetes and plain processes.
 //!
 //! Every service of the system file is judged by state *and* health *and* restarts, and found by label,
 //! unit or pid file, never by a line of text. It knows no manager's own words beyond [`view`].
 //!
-//! The permissions are those of the manager: `docker` for compose, `systemd` for units, and
+//! The permissions are those of the manager: `docker` for compose, `systemd` for units, `k8s` for deployments, and
 //! `sys: ["processes"]` for plain processes. So no function here names one of its own.
 
+#[cfg_attr(not(feature = "k8s"), path = "no_cluster.rs")]
+mod cluster;
 mod measure;
 mod processes;
 mod state;
@@ -63,7 +65,7 @@ mod api {
     /// Returns a list of `name`, `title`, `manager`, `expected`, `running`, `healthy` (how many; one nobody looks at counts
     /// when it runs), `state` (`absent` when there is nothing of it), `health` (`unhealthy starting healthy none`, the worst),
     /// `restarts`, `problem`, `info`, `optional`, `unexpected`, `starting` (whether the problem is only that it still comes
-    /// up). Needs to `inspect` its containers, the `status` of its units, or `sys: ["processes"]`. A system of Kubernetes is a `conflict`; one without services has none.
+    /// up). Needs to `inspect` its containers, the `status` of its units, to `read` its deployments, or `sys: ["processes"]`. A system without services has none.
     #[rhai_fn(return_raw, volatile)]
     pub fn list(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "service::list")?;
@@ -97,7 +99,9 @@ mod api {
     /// 1000 when absent; of each container). Returns a list of `source`, `time`, `stream` (`stdout`, `stderr`, `journal`, or `cut`
     /// for what was left out), `text`. Nobody keeps the output of a plain process: that is a `conflict`.
     ///
-    /// Needs `docker: ["logs:…"]` or `systemd: ["logs:…"]`, by what manages the service.
+    /// Kubernetes does not tell the streams apart: there it is `output`.
+    ///
+    /// Needs `docker: ["logs:…"]`, `systemd: ["logs:…"]` or `k8s: ["logs:…"]`, by what manages the service.
     #[rhai_fn(name = "logs", return_raw, volatile)]
     pub fn logs_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "service::logs")?;
@@ -120,10 +124,11 @@ mod api {
     /// ```
     ///
     /// Options: `over` (1 s when absent). Returns `name`, `cpu` (percent of one core, in all), `memory` (bytes, in all),
-    /// `memory_percent` (of its limit, the highest), `processes`, and `each` with the same of every container; what is not
-    /// known is nothing.
+    /// `memory_percent` (of its limit, the highest), `processes`, and `each` with the same of every container, and
+    /// `cpu_percent` (of the processors it asks for, where that is said); what is not known is nothing. On Kubernetes it is what
+    /// the metrics server saw last.
     ///
-    /// Needs `docker: ["stats:…"]`, `systemd: ["status:…"]` or `sys: ["processes"]`, by what manages the service.
+    /// Needs `docker: ["stats:…"]`, `systemd: ["status:…"]`, `k8s: ["top:…"]` or `sys: ["processes"]`, by what manages the service.
     #[rhai_fn(name = "stats", return_raw, volatile)]
     pub fn stats_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
         let call = Call::new(&native, "service::stats")?;
@@ -148,7 +153,9 @@ mod api {
     /// may take in all, 120 s when absent). Returns the names of what was restarted. It does not wait until they are healthy. A
     /// plain process is a `conflict`, since nothing knows how to start it.
     ///
-    /// Needs `docker: ["restart:…"]` or `systemd: ["restart:…"]`, by what manages the service.
+    /// The pods of a deployment start anew a few at a time, the new ones first.
+    ///
+    /// Needs `docker: ["restart:…"]`, `systemd: ["restart:…"]` or `k8s: ["restart:…"]`, by what manages the service.
     #[rhai_fn(name = "restart", return_raw, volatile)]
     pub fn restart_with(native: NativeCallContext, name: &str, options: Map) -> RhaiResultOf<Dynamic> {
         act(&Call::new(&native, "service::restart")?, "service::restart", Action::Restart, name, options)
@@ -167,7 +174,8 @@ mod api {
     /// ```
     ///
     /// Returns the names of its containers, or of its unit. It does not wait until they are healthy. A container that was
-    /// never made can not be started here, and a plain process is a `conflict`, since nothing knows how to start it.
+    /// never made can not be started here. A plain process is a `conflict`, since nothing knows how to start it, and so is a
+    /// deployment, whose pods Kubernetes starts by itself.
     ///
     /// Needs `docker: ["start:…"]` or `systemd: ["start:…"]`, by what manages the service.
     #[rhai_fn(return_raw, volatile)]
@@ -190,9 +198,10 @@ mod api {
     /// and it is an error of kind `timeout`). Returns `service`, `before`, `after`, `started`, `created`, `removed` (names). A service
     /// with a fixed name, address or port of the machine has room for one only: more of it are a `conflict`, as
     /// are units and plain processes, whose number nothing manages. As a part of a step it may be
-    /// done again: `#{ verify: || service::state(NAME).running == COUNT }`.
+    /// done again: `#{ verify: || service::state(NAME).running == COUNT }`. On Kubernetes the number of the deployment is changed;
+    /// one that an autoscaler owns is a `conflict`, more than the quotas of the namespace leave room for a `limit`.
     ///
-    /// Needs `docker: ["scale:…"]`.
+    /// Needs `docker: ["scale:…"]` or `k8s: ["scale:…"]`, by what manages the service.
     #[rhai_fn(name = "scale", return_raw, volatile)]
     pub fn scale_with(native: NativeCallContext, name: &str, replicas: i64, options: Map) -> RhaiResultOf<Dynamic> {
         scale_service(&Call::new(&native, "service::scale")?, name, replicas, options)
@@ -209,8 +218,8 @@ fn scale_service(call: &Call<'_>, name: &str, replicas: i64, options: Map) -> Rh
     let view = view::View::of(call.ctx());
     let options: view::ScaleOptions = call.options(options)?;
     let scaling = call.wait(view.to_scale(name, replicas))?;
-    let (effect, planned) = (scaling.effect("service::scale"), scaling.planned());
-    let done = call.effect(effect, planned, view.scale(scaling, options))?;
+    let (effect, planned) = (scaling.effect(name), scaling.planned(name));
+    let done = call.effect(effect, planned, view.scale(name, scaling, options))?;
     call.value(&done)
 }
 
@@ -219,6 +228,6 @@ fn act(call: &Call<'_>, function: &'static str, action: Action, name: &str, opti
     let options: view::TurnOptions = call.options(options)?;
     let turn = call.wait(view.turn(action, name))?;
     let (effect, planned) = (turn.effect(function, name), turn.names());
-    let done = call.effect(effect, planned, view.act(turn, options))?;
+    let done = call.effect(effect, planned, view.act(name, turn, options))?;
     call.value(&done)
 }

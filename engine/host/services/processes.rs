@@ -69,6 +69,7 @@ impl Process {
             cpu: same.then(|| (1000.0 * ticks / seconds).round() / 10.0),
             memory: Some(self.stat.memory),
             memory_percent: None,
+            cpu_percent: None,
             processes: Some(self.stat.threads),
         }
     }

@@ -114,10 +114,8 @@ fn without_a_grant_nothing_is_connected() {
 
 #[test]
 fn what_manages_nothing_here_says_so() {
-    for manager in [Manager::Kubernetes, Manager::None] {
-        let bench = bench(manager, None, json!({ "docker": ["*"] }), Mode::Apply);
-        assert_eq!(bench.error("service::list()").kind, Kind::Conflict);
-    }
+    let bench = bench(Manager::None, None, json!({ "docker": ["*"] }), Mode::Apply);
+    assert_eq!(bench.error("service::list()").kind, Kind::Conflict);
     let nothing = Bench::new(json!({}));
     assert_eq!(plain(&nothing.eval("service::list()").unwrap()).unwrap(), json!([]));
 }
@@ -257,4 +255,119 @@ fn a_service_that_is_stopped_is_started_where_that_is_granted() {
     assert_eq!(plain(&bench.eval(r#"service::start("db")"#).unwrap()).unwrap(), json!(["shop_postgres_1"]));
     let started: Vec<String> = engine.calls().into_iter().filter(|call| call.starts_with("POST")).collect();
     assert!(matches!(&started[..], [call] if call.ends_with("/start")), "{started:?}");
+}
+
+#[cfg(feature = "k8s")]
+mod on_kubernetes {
+    use super::*;
+    use crate::host::k8s::fake::{FakeCluster, deployment, hpa};
+
+    fn shop() -> FakeCluster {
+        let mut objects = deployment("web", 3, &json!({}));
+        objects.extend(deployment("shop-api", 1, &json!({})));
+        objects.extend(deployment("extra", 1, &json!({})));
+        FakeCluster::new(objects)
+    }
+
+    fn bench(cluster: &FakeCluster, allow: &[&str], mode: Mode) -> Bench {
+        Bench::with(json!({ "k8s": allow }), cluster.system(), Secrets::default(), mode)
+    }
+
+    fn told(bench: &Bench) -> Vec<Value> {
+        let list = plain(&bench.eval("service::list()").unwrap()).unwrap();
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(|one| json!([one["name"], one["expected"], one["running"], one["healthy"], one["problem"], one["info"]]))
+            .collect()
+    }
+
+    #[test]
+    fn a_service_is_its_deployment_and_judged_by_its_pods() {
+        let cluster = shop();
+        let all = bench(&cluster, &["read:*"], Mode::Apply);
+        let extra = json!(["extra", 0, 1, 1, null, "not in the system file: `extra-hash2-1` is running"]);
+        assert_eq!(told(&all), [json!(["api", 1, 1, 1, null, null]), json!(["web", 3, 3, 3, null, null]), extra]);
+        let crashing = json!({ "status": {
+            "conditions": [{ "type": "Ready", "status": "False" }],
+            "containerStatuses": [{
+                "name": "main", "image": "web:v2", "imageID": "", "ready": false, "restartCount": 6,
+                "state": { "waiting": { "reason": "CrashLoopBackOff" } }, "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } },
+            }],
+        } });
+        cluster.change("pods", "web-hash2-1", &crashing);
+        cluster.change("pods", "web-hash2-2", &json!({ "metadata": { "deletionTimestamp": "2026-11-21T11:59:00Z" } }));
+        let own = bench(&cluster, &["read:${services.*}"], Mode::Apply);
+        let problem = "1 of 3 running; `web-hash2-1` is crash loop back off (exit code 1); `web-hash2-1` was restarted 6 times";
+        assert_eq!(told(&own), [json!(["api", 1, 1, 1, null, null]), json!(["web", 3, 1, 1, problem, null])]);
+    }
+
+    #[test]
+    fn a_pod_that_is_not_ready_comes_up_at_first_and_is_ill_later() {
+        let cluster = shop();
+        let not_ready = |started: &str| {
+            json!({ "status": {
+                "conditions": [{ "type": "Ready", "status": "False" }],
+                "containerStatuses": [{ "name": "main", "image": "web:v2", "imageID": "", "ready": false, "restartCount": 0, "state": { "running": { "startedAt": started } } }],
+            } })
+        };
+        let own = bench(&cluster, &["read:${services.*}"], Mode::Apply);
+        own.ctx.stop_clock("2026-11-21T12:00:00Z".parse().unwrap());
+        let state = || plain(&own.eval(r#"service::state("api")"#).unwrap()).unwrap();
+        cluster.change("pods", "shop-api-hash2-1", &not_ready("2026-11-21T11:59:30Z"));
+        assert_eq!((&state()["health"], &state()["starting"]), (&json!("starting"), &json!(true)));
+        cluster.change("pods", "shop-api-hash2-1", &not_ready("2026-11-21T11:40:00Z"));
+        assert_eq!((&state()["health"], &state()["starting"]), (&json!("unhealthy"), &json!(false)));
+    }
+
+    #[test]
+    fn a_deployment_that_is_not_there_is_absent_and_a_cluster_that_is_not_there_an_error() {
+        let cluster = FakeCluster::new(deployment("web", 1, &json!({})));
+        let own = bench(&cluster, &["read:${services.*}"], Mode::Apply);
+        assert_eq!(told(&own)[0], json!(["api", 1, 0, 0, "0 of 1 running", null]));
+        cluster.kubeconfig("http://127.0.0.1:1", "", "token: x");
+        assert_eq!(own.error("service::list()").kind, Kind::Connect);
+    }
+
+    #[test]
+    fn what_is_done_to_a_service_is_done_to_its_deployment() {
+        let cluster = shop();
+        let own = bench(&cluster, &["restart:${services.api}", "scale:${services.web}", "logs:${services.*}"], Mode::Apply);
+        assert_eq!(plain(&own.eval(r#"service::restart("api")"#).unwrap()).unwrap(), json!(["shop-api"]));
+        assert_eq!(own.error(r#"service::restart("web")"#).kind, Kind::Denied);
+        assert_eq!(own.error(r#"service::scale("api", 2)"#).kind, Kind::Denied);
+        let scaled = plain(&own.eval(r#"service::scale("web", 4)"#).unwrap()).unwrap();
+        assert_eq!((&scaled["before"], &scaled["after"]), (&json!(3), &json!(4)));
+        assert_eq!(cluster.object("deployments", "web")["spec"]["replicas"], 4);
+        let changes: Vec<String> = cluster.changes().iter().map(|change| change.split(' ').nth(1).unwrap().to_owned()).collect();
+        let base = "/apis/apps/v1/namespaces/shop/deployments";
+        assert_eq!(changes, [format!("{base}/shop-api"), format!("{base}/web/scale")]);
+        cluster.change("pods", "shop-api-hash2-1", &json!({ "log": ["2026-11-21T11:00:00Z here"] }));
+        let line = plain(&own.eval(r#"service::logs("api", #{ tail: 5 })[0]"#).unwrap()).unwrap();
+        assert_eq!((&line["source"], &line["stream"], &line["text"]), (&json!("shop-api-hash2-1"), &json!("output"), &json!("here")));
+        assert_eq!(own.error(r#"service::start("web")"#).kind, Kind::Conflict);
+    }
+
+    #[test]
+    fn a_plan_of_a_service_on_kubernetes_changes_nothing() {
+        let cluster = shop();
+        let planning = bench(&cluster, &["restart:*", "scale:*"], Mode::Plan);
+        for call in [r#"service::restart("api")"#, r#"service::scale("web", 5)"#] {
+            assert!(!planning.eval(call).unwrap().is_unit());
+        }
+        assert!(cluster.changes().is_empty());
+        let told = serde_json::to_string(&planning.recorder.events()).unwrap();
+        assert!(told.contains("restart the pods of `shop-api`") && told.contains("scale `web` from 3 to 5"), "{told}");
+    }
+
+    #[test]
+    fn a_service_that_an_autoscaler_owns_is_not_scaled() {
+        let mut objects = deployment("web", 3, &json!({}));
+        objects.push(hpa("web-hpa", "web", (2, 6), (3, 6)));
+        let cluster = FakeCluster::new(objects);
+        let own = bench(&cluster, &["scale:*"], Mode::Apply);
+        let error = own.error(r#"service::scale("web", 5)"#);
+        assert!(error.kind == Kind::Conflict && error.message.contains("hpa/web-hpa"), "{error:?}");
+        assert!(cluster.changes().is_empty());
+    }
 }

@@ -17,6 +17,8 @@ pub(super) struct Usage {
     pub(super) name: String,
     /// Percent of one core.
     pub(super) cpu: Option<f64>,
+    /// Of the processors it asks for, where it says so.
+    pub(super) cpu_percent: Option<f64>,
     pub(super) memory: Option<u64>,
     /// Of what it may use, where that is limited.
     pub(super) memory_percent: Option<f64>,

@@ -7,9 +7,9 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::processes;
 use super::state::{Judge, Part, ServiceState};
 use super::usage::{ServiceUsage, Usage, UsageOptions};
+use super::{cluster, processes};
 use crate::error::{Error, Kind, Result};
 use crate::host::docker::{Action, Container, Docker, Found, LogOptions, MOST_REPLICAS, Scaled, Scaling, StatsOptions, StopOptions};
 use crate::host::systemd::{ActOptions, JournalOptions, Systemd, Unit, UnitName};
@@ -35,9 +35,9 @@ pub(super) struct ScaleOptions {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LineOptions {
-    since: Option<Moment>,
-    until: Option<Moment>,
-    tail: usize,
+    pub(super) since: Option<Moment>,
+    pub(super) until: Option<Moment>,
+    pub(super) tail: usize,
 }
 
 impl Default for LineOptions {
@@ -49,10 +49,10 @@ impl Default for LineOptions {
 /// A line a service wrote.
 #[derive(Debug, Serialize)]
 pub(super) struct Line {
-    source: String,
-    time: Option<Timestamp>,
-    stream: &'static str,
-    text: String,
+    pub(super) source: String,
+    pub(super) time: Option<Timestamp>,
+    pub(super) stream: &'static str,
+    pub(super) text: String,
 }
 
 /// What starts or restarts with a service, found out before it is told and done.
@@ -64,6 +64,31 @@ pub(super) struct Turn {
 enum Target {
     Containers(Vec<Found>),
     Unit(UnitName, Box<Unit>),
+    Deployment(Box<Effect>),
+}
+
+/// What a change of the number of replicas is about, found out before it is told and done.
+pub(super) enum Scale {
+    Containers(Scaling),
+    Pods(cluster::Scaling),
+}
+
+impl Scale {
+    /// What it would change.
+    pub(super) fn effect(&self, name: &str) -> Effect {
+        match self {
+            Self::Containers(scaling) => scaling.effect("service::scale"),
+            Self::Pods(scaling) => Effect { target: name.to_owned(), ..scaling.effect("service::scale") },
+        }
+    }
+
+    /// What it is expected to come to.
+    pub(super) fn planned(&self, name: &str) -> Scaled {
+        match self {
+            Self::Containers(scaling) => scaling.planned(),
+            Self::Pods(scaling) => cluster::planned(name, scaling),
+        }
+    }
 }
 
 const INTERVAL: Span = Span::secs(1);
@@ -115,18 +140,21 @@ impl View {
                 processes::permit(&self.ctx)?;
                 names.iter().map(|name| self.process_state(name)).collect()
             }
-            manager @ (Manager::Kubernetes | Manager::None) => Err(self.unmanaged(manager)),
+            Manager::Kubernetes => {
+                let services: Vec<(&str, &Service)> =
+                    names.iter().map(|name| self.known(name).map(|(name, service)| (name.as_str(), service))).collect::<Result<_>>()?;
+                cluster::states(&self.ctx, &services, unexpected).await
+            }
+            Manager::None => Err(self.unmanaged()),
         }
     }
 
     /// Why there is nothing that manages the services.
-    fn unmanaged(&self, manager: Manager) -> Error {
-        let error = match manager {
-            Manager::Kubernetes => Error::new(Kind::Conflict, "services of Kubernetes need kubectl, which this build does not use"),
-            _ => Error::new(Kind::Conflict, "nothing is named that manages the services")
-                .hint("name it in the system file: `[services] manager = \"compose\"`, `\"systemd\"` or `\"processes\"`"),
-        };
-        error.target(&self.ctx.system().name).permanent()
+    fn unmanaged(&self) -> Error {
+        Error::new(Kind::Conflict, "nothing is named that manages the services")
+            .hint("name it in the system file: `[services] manager = \"compose\"`, `\"systemd\"`, `\"kubernetes\"` or `\"processes\"`")
+            .target(&self.ctx.system().name)
+            .permanent()
     }
 
     async fn compose(&self, names: &[&String], unexpected: bool) -> Result<Vec<ServiceState>> {
@@ -209,24 +237,39 @@ impl View {
                     .permanent()
                     .hint("start it with `exec::run`, or let systemd manage it"));
             }
-            manager @ (Manager::Kubernetes | Manager::None) => return Err(self.unmanaged(manager)),
+            Manager::Kubernetes if action == Action::Restart => {
+                Target::Deployment(Box::new(cluster::to_restart(&self.ctx, "service::restart", name, service).await?))
+            }
+            Manager::Kubernetes => {
+                return Err(Error::new(Kind::Conflict, format!("`{name}` is a deployment, whose pods Kubernetes starts by itself"))
+                    .target(name)
+                    .permanent()
+                    .hint(
+                        "one that was scaled to 0 comes back with `service::scale`; one that does not come up may with `service::restart`",
+                    ));
+            }
+            Manager::None => return Err(self.unmanaged()),
         };
         Ok(Turn { action, of })
     }
 
     /// Starts or restarts it, and gives the names of what was.
-    pub(super) async fn act(&self, turn: Turn, options: TurnOptions) -> Result<Vec<String>> {
+    pub(super) async fn act(&self, name: &str, turn: Turn, options: TurnOptions) -> Result<Vec<String>> {
         match turn.of {
             Target::Containers(found) => Docker::of(&self.ctx).act(turn.action, found, StopOptions { timeout: options.timeout }).await,
-            Target::Unit(name, _) => {
-                Systemd::of(&self.ctx).act(turn.action.verb(), &name, ActOptions { timeout: options.timeout }).await?;
-                Ok(vec![name.full().to_owned()])
+            Target::Unit(unit, _) => {
+                Systemd::of(&self.ctx).act(turn.action.verb(), &unit, ActOptions { timeout: options.timeout }).await?;
+                Ok(vec![unit.full().to_owned()])
+            }
+            Target::Deployment(_) => {
+                let (name, service) = self.known(name)?;
+                cluster::restart(&self.ctx, name, service).await
             }
         }
     }
 
     /// What it takes to have so many replicas of a service; nothing is changed yet.
-    pub(super) async fn to_scale(&self, name: &str, replicas: i64) -> Result<Scaling> {
+    pub(super) async fn to_scale(&self, name: &str, replicas: i64) -> Result<Scale> {
         let (_, service) = self.known(name)?;
         let count = u32::try_from(replicas).ok().filter(|count| (1..=MOST_REPLICAS).contains(count));
         let Some(count) = count else {
@@ -236,7 +279,8 @@ impl View {
         let refused =
             |what: &str| Err(Error::new(Kind::Conflict, format!("`{name}` is {what}, of which there is one")).target(name).permanent());
         match self.ctx.system().services.manager {
-            Manager::Compose => Docker::of(&self.ctx).to_scale(name, count).await,
+            Manager::Compose => Docker::of(&self.ctx).to_scale(name, count).await.map(Scale::Containers),
+            Manager::Kubernetes => cluster::to_scale(&self.ctx, name, service, replicas).await.map(Scale::Pods),
             Manager::Systemd => {
                 // Only who may see it is told what it is.
                 Systemd::of(&self.ctx).permit("status", &unit_name(name, service)?)?;
@@ -246,13 +290,17 @@ impl View {
                 processes::permit(&self.ctx)?;
                 refused("a plain process")
             }
-            manager @ (Manager::Kubernetes | Manager::None) => Err(self.unmanaged(manager)),
+            Manager::None => Err(self.unmanaged()),
         }
     }
 
     /// Scales it, and waits until all replicas are well.
-    pub(super) async fn scale(&self, scaling: Scaling, options: ScaleOptions) -> Result<Scaled> {
-        Docker::of(&self.ctx).scale(scaling, options.timeout.unwrap_or(PATIENCE)).await
+    pub(super) async fn scale(&self, name: &str, scale: Scale, options: ScaleOptions) -> Result<Scaled> {
+        let patience = options.timeout.unwrap_or(PATIENCE);
+        match scale {
+            Scale::Containers(scaling) => Docker::of(&self.ctx).scale(scaling, patience).await,
+            Scale::Pods(scaling) => cluster::scale(&self.ctx, name, &scaling, patience).await,
+        }
     }
 
     /// What a service wrote, whatever it wrote it to.
@@ -281,7 +329,8 @@ impl View {
                 .target(name)
                 .permanent()
                 .hint("read its log file: the system file names it under `[logs]`")),
-            manager @ (Manager::Kubernetes | Manager::None) => Err(self.unmanaged(manager)),
+            Manager::Kubernetes => cluster::logs(&self.ctx, name, service, &options).await,
+            Manager::None => Err(self.unmanaged()),
         }
     }
 
@@ -298,7 +347,8 @@ impl View {
                 let seconds = pause(over).await.as_secs_f64();
                 vec![processes::running(name, service)?.usage(&before, seconds)]
             }
-            manager @ (Manager::Kubernetes | Manager::None) => return Err(self.unmanaged(manager)),
+            Manager::Kubernetes => cluster::usage(&self.ctx, name, service).await?,
+            Manager::None => return Err(self.unmanaged()),
         };
         Ok(ServiceUsage::of(name, each))
     }
@@ -311,6 +361,7 @@ impl View {
         let usage = |stats: docker::Stats| Usage {
             name: stats.name,
             cpu: stats.cpu,
+            cpu_percent: None,
             memory: Some(stats.memory),
             memory_percent: (stats.memory_limit > 0).then_some(stats.memory_percent),
             processes: Some(stats.pids),
@@ -328,6 +379,7 @@ impl View {
         Ok(Usage {
             name: after.name,
             cpu: nanos.map(|nanos| (nanos as f64 / 1e6 / seconds).round() / 10.0),
+            cpu_percent: None,
             memory: after.memory,
             memory_percent: None,
             processes: after.tasks,
@@ -341,6 +393,7 @@ impl Turn {
         let effect = match &self.of {
             Target::Containers(found) => self.action.effect(function, name, found),
             Target::Unit(_, unit) => unit.effect(function, self.action.verb()),
+            Target::Deployment(effect) => (**effect).clone(),
         };
         Effect { target: name.to_owned(), ..effect }
     }
@@ -350,6 +403,7 @@ impl Turn {
         match &self.of {
             Target::Containers(found) => docker::names(found),
             Target::Unit(name, _) => vec![name.full().to_owned()],
+            Target::Deployment(effect) => vec![effect.target.rsplit('/').next().unwrap_or_default().to_owned()],
         }
     }
 }

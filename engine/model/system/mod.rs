@@ -17,7 +17,7 @@ use serde_json::Value;
 pub use data::{Backup, Cache, Cleanup, Database, Index, Maintenance, Purge};
 pub use metric::{Metric, MetricKind};
 pub use people::{Contact, Severity};
-pub use services::{Host, Manager, Scaling, Service, Services};
+pub use services::{Cluster, Host, Manager, Scaling, Service, Services};
 pub use watch::{Certificate, Endpoint, Log, Over, Renewal, Rule, RuleKind, Threshold};
 pub use work::{Item, Release, Remediation, RemediationMode};
 
@@ -46,6 +46,9 @@ pub struct System {
     pub environment: String,
     /// How its services are managed, and the services.
     pub services: Services,
+    /// The Kubernetes cluster, and how it is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// PostgreSQL databases.
     pub databases: BTreeMap<String, Database>,
     /// Redis servers.

@@ -116,6 +116,27 @@ pub struct Scaling {
     /// The object that scales it already, which is then respected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// `keep` (the default) leaves the bounds of an `owner` as they are and tells when they differ; `apply` makes
+    /// them `min` and `max`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub bounds: String,
+}
+
+/// The Kubernetes cluster of a system, and how it is reached.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// The kubeconfig with the server and what logs in; programs that log in (`exec`) are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<String>,
+    /// The context in it; its current one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Whether this is a pod of the cluster itself, which logs in with its service account.
+    pub in_cluster: bool,
+    /// The token to log in with, as `${secret:NAME}`, instead of what the kubeconfig has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// A machine.
