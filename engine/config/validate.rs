@@ -34,6 +34,7 @@ pub(super) fn check(root: &Node, system: &System, errors: &mut Vec<Error>, warni
     check.people(system);
     check.schedules(system);
     check.remediation(system);
+    check.maintenance(system);
     check.scaling(system);
     check.checklists(system);
     check.absolute_paths(system);
@@ -457,6 +458,16 @@ impl Check<'_> {
                     );
                 }
             }
+        }
+    }
+
+    fn maintenance(&mut self, system: &System) {
+        let maintenance = &system.maintenance;
+        if maintenance.window.is_some() && maintenance.hold.is_none() {
+            self.wrong(&["maintenance", "window"], "how long it is open is not said", "add `for = \"2h\"`");
+        }
+        for (at, calendar) in maintenance.calendars.iter().enumerate() {
+            self.reference(&["maintenance", "calendars", &at.to_string()], calendar, "calendars");
         }
     }
 
