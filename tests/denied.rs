@@ -153,7 +153,7 @@ fn without_a_grant_every_function_refuses_and_the_kernel_is_asked_for_nothing() 
         "net" => "\"connect:* @loopback\", \"ping:* @loopback\", \"resolve:* @loopback\", \"listeners:* @loopback\"",
         "redis" | "sql" => "\"*:write\"",
         "store" | "samples" => "\"write:*\"",
-        "incidents" => "\"open:*\", \"note:*\", \"ack:*\", \"resolve:*\", \"escalate:*\"",
+        "incidents" => "\"open:*\", \"note:*\", \"ack:*\", \"resolve:*\", \"escalate:*\", \"repair:*\"",
         "runs" => "\"read:*\"",
         _ => "\"*\"",
     };

@@ -66,7 +66,7 @@ fn allow(module: &str) -> String {
         &verbs("docker", &["list", "inspect", "logs", "stats", "exec", "restart", "start", "stop", "scale", "images", "disk", "prune"], "*"),
         &verbs("k8s", &["read", "logs", "top", "scale", "restart", "rollback", "bounds"], "*"),
         &verbs("systemd", &["status", "logs", "restart", "start", "stop"], "*"),
-        &verbs("incidents", &["open", "note", "ack", "resolve", "escalate"], "*"),
+        &verbs("incidents", &["open", "note", "ack", "resolve", "escalate", "repair"], "*"),
         &verbs("net", &["connect", "ping", "resolve", "listeners"], "* @loopback"),
         "http: [\"GET * @loopback\", \"POST * @loopback\", \"PUT * @loopback\", \"PATCH * @loopback\", \"DELETE * @loopback\", \"OPTIONS * @loopback\"] }",
     ]

@@ -208,6 +208,10 @@ fn symbol(incident: &Incident, app: &App) -> String {
 
 /// Where it stands, with what else there is to know of it.
 fn standing(incident: &Incident) -> String {
+    if let Some(held) = &incident.held {
+        let until = held.until.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M");
+        return format!("{}, held back until {until}", incident.state.name());
+    }
     let more = match (incident.because, incident.flapping, incident.calm) {
         (Some(number), ..) if incident.is_open() => format!(", because of #{number}"),
         (_, true, _) => ", flapping".to_owned(),
@@ -251,6 +255,9 @@ fn in_words(incident: &Incident, app: &App) -> String {
     let labels: Vec<String> = incident.labels.iter().map(|(label, value)| format!("{}={}", visible(label), visible(value))).collect();
     if !labels.is_empty() {
         lines.push(format!("  {}", labels.join(" ")));
+    }
+    if incident.held.is_some() {
+        lines.push("  in a maintenance window: people hear of it when that is over, if it is still so".to_owned());
     }
     lines.push(String::new());
     for moment in &incident.timeline {

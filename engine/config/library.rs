@@ -20,6 +20,7 @@ pub const RUNBOOKS: &[(&str, &str)] = &[
     ("recover-disk", include_str!("../../runbooks/recover-disk.rhai")),
     ("recover-memory", include_str!("../../runbooks/recover-memory.rhai")),
     ("recover-service", include_str!("../../runbooks/recover-service.rhai")),
+    ("remediate-auto", include_str!("../../runbooks/remediate-auto.rhai")),
     ("renew-certificate", include_str!("../../runbooks/renew-certificate.rhai")),
     ("scale-auto", include_str!("../../runbooks/scale-auto.rhai")),
     ("security-monitor", include_str!("../../runbooks/security-monitor.rhai")),
@@ -32,6 +33,7 @@ pub const CASES: &[(&str, &str)] = &[
     ("check-logs", include_str!("../../runbooks/check-logs.test.toml")),
     ("notify", include_str!("../../runbooks/notify.test.toml")),
     ("recover-disk", include_str!("../../runbooks/recover-disk.test.toml")),
+    ("remediate-auto", include_str!("../../runbooks/remediate-auto.test.toml")),
     ("renew-certificate", include_str!("../../runbooks/renew-certificate.test.toml")),
 ];
 

@@ -42,6 +42,7 @@ pub(super) fn check(root: &Node, system: &System, errors: &mut Vec<Error>, warni
     check.schedules(system);
     check.remediation(system);
     check.cluster(system);
+    check.maintenance(system);
     check.scaling(system);
     check.checklists(system);
     check.absolute_paths(system);
@@ -574,6 +575,16 @@ impl Check<'_> {
             self.wrong(&["cluster", "in_cluster"], "there is a `kubeconfig` too", "only one of both can be meant");
         }
         self.secret(&["cluster", "token"], cluster.token.as_ref());
+    }
+
+    fn maintenance(&mut self, system: &System) {
+        let maintenance = &system.maintenance;
+        if maintenance.window.is_some() && maintenance.hold.is_none() {
+            self.wrong(&["maintenance", "window"], "how long it is open is not said", "add `for = \"2h\"`");
+        }
+        for (at, calendar) in maintenance.calendars.iter().enumerate() {
+            self.reference(&["maintenance", "calendars", &at.to_string()], calendar, "calendars");
+        }
     }
 
     fn scaling(&mut self, system: &System) {

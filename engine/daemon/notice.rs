@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::monitor::duty::{Duty, needs};
 use crate::monitor::incident::{Happened, Report, fingerprint};
-use crate::monitor::watch::REPAIRS_MATTER;
+use crate::monitor::repairs::REPAIRS_MATTER;
 use crate::run::outbox::{self, Addresses};
 use crate::store::{Store, Which};
 

@@ -14,7 +14,8 @@ use super::notice::Notice;
 use super::post::Post;
 use super::{Config, Desk, Place, care, notice};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Event, EventKind, Pause, Run, RunId, RunState, ScheduleState, Span, System, Tick, Trigger};
+use crate::model::{Event, EventKind, Pause, Run, RunId, RunState, Span, System, Tick, Trigger};
+use crate::monitor::repairs::why_paused;
 use crate::run::daemon::{Order, Queued};
 use crate::run::lock::owners;
 use crate::run::process::{helpers, me};
@@ -539,17 +540,8 @@ impl Runs {
 
     /// Why nothing may happen by itself in a system; nothing when it may. Who can not find out lets nothing happen.
     pub(super) fn why_paused(&self, system: &str) -> Option<String> {
-        let all_of_it = format!("{system}/*");
-        let is_meant = |state: &ScheduleState| state.schedule == "*" || state.schedule == all_of_it;
-        match self.store.held_schedules() {
-            Ok(held) => {
-                let pauses = held.into_iter().filter(is_meant).filter_map(|state| state.paused);
-                let pause = pauses.into_iter().find(|pause| pause.holds(super::now()))?;
-                let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
-                Some(format!("by {}{reason}", pause.by))
-            }
-            Err(error) => Some(format!("whether it is paused is not known: {error}")),
-        }
+        let why = why_paused(&*self.store, system, super::now());
+        why.unwrap_or_else(|error| Some(format!("whether it is paused is not known: {error}")))
     }
 
     /// Whether a run of this number is under way here, or waits.

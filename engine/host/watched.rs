@@ -144,6 +144,31 @@ pub enum WatchQuestion {
     },
     /// Look at the clocks of all that is open.
     Pass,
+    /// What the repair policies of the system say to what fires; each rule is asked again now.
+    Repairs {
+        /// Whether all of them only watch.
+        observe: bool,
+    },
+    /// Write a repair down before it is made, when the policy still says so.
+    Reserve {
+        /// The policy.
+        policy: String,
+        /// The incident it is for.
+        incident: u64,
+        /// Whether it only watches.
+        observe: bool,
+    },
+    /// The run of a repair is over.
+    Conclude {
+        /// The number of the repair.
+        repair: u64,
+        /// The run; nothing when it could not be started.
+        run: Option<u64>,
+        /// What is to be said of it.
+        text: String,
+    },
+    /// Look whether repairs that were made have helped.
+    Prove,
 }
 
 /// What rules are asked.
@@ -242,6 +267,7 @@ impl WatchQuestion {
                 | Self::Incidents { .. }
                 | Self::Incident { .. }
                 | Self::Postmortem { .. }
+                | Self::Repairs { .. }
         )
     }
 
@@ -267,11 +293,14 @@ impl WatchQuestion {
                 selectors.map(|selector| Ok(("samples", "read", name(selector)?))).collect()
             }
             Self::Expressions { .. } => Ok(Vec::new()),
-            Self::Incidents { .. } | Self::Incident { .. } | Self::Postmortem { .. } => one("incidents", "read", ALL.to_owned()),
+            Self::Incidents { .. } | Self::Incident { .. } | Self::Postmortem { .. } | Self::Repairs { .. } => {
+                one("incidents", "read", ALL.to_owned())
+            }
             Self::Open(_) => one("incidents", "open", ALL.to_owned()),
             Self::Note { .. } | Self::Learn { .. } => one("incidents", "note", ALL.to_owned()),
             Self::Acknowledge { .. } => one("incidents", "ack", ALL.to_owned()),
             Self::Recovered { .. } | Self::Resolve { .. } => one("incidents", "resolve", ALL.to_owned()),
+            Self::Reserve { .. } | Self::Conclude { .. } | Self::Prove => one("incidents", "repair", ALL.to_owned()),
             Self::Escalate { .. } | Self::Pass => one("incidents", "escalate", ALL.to_owned()),
         }
     }

@@ -40,6 +40,12 @@ pub struct Incident {
     /// Whether people were told.
     #[serde(default)]
     pub told: bool,
+    /// What people do not hear yet, since a maintenance window is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// From when its clocks run, when not from the first report: nobody is late for what nobody heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Timestamp>,
     /// When it was first reported.
     pub opened: Timestamp,
     /// When it was last reported.
@@ -139,6 +145,16 @@ impl Source {
             Self::Person(_) => "person",
         }
     }
+}
+
+/// What people hear when a maintenance window is over, if it is still so then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The end of the window.
+    pub until: Timestamp,
+    /// Why it goes to the next person, when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalated: Option<String>,
 }
 
 /// The clocks of an incident.

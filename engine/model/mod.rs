@@ -26,7 +26,7 @@ pub use diagnostic::{Diagnostic, Verdict};
 pub use duration::Span;
 pub use effect::Effect;
 pub use header::{Danger, Header, Param, ParamType};
-pub use incident::{Deadline, Findings, Incident, IncidentState, Milestone, Record, Repair, RepairState, Source, Stamp};
+pub use incident::{Deadline, Findings, Held, Incident, IncidentState, Milestone, Record, Repair, RepairState, Source, Stamp};
 pub use lock::{WhenLocked, lock_name};
 pub use message::{Channel, Message, Parcel, ParcelState, Severity, Urgency};
 pub use origin::{Origin, Trigger};

@@ -113,7 +113,7 @@ pub fn needs<'s>(system: &'s System, service: &str) -> BTreeSet<&'s str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::system::{Contact, Service, Services, Severity as Scale};
+    use crate::model::system::{Contact, Maintenance, Service, Services, Severity as Scale};
     use crate::model::{IncidentState, Labels, Severity, Span};
     use crate::store::{Incidents, Memory, Sqlite, StateDir};
 
@@ -233,6 +233,61 @@ mod tests {
         duty.happened(Which::Number(2), &Happened::Handed { why: "tried 3 times in 15m".to_owned() }, at(1001)).unwrap();
         let told = subjects(&store);
         assert!(told.contains(&heard("chat", "[P2 escalated] Shop: db is down")), "{told:?}");
+    }
+
+    /// The shop, whose people are left alone from 19:00 to 20:00: until 3200 s after the beginning.
+    fn in_maintenance() -> System {
+        let maintenance =
+            Maintenance { window: Some("0 19 * * *".parse().unwrap()), hold: Some(Span::secs(3600)), ..Maintenance::default() };
+        System { maintenance, ..shop("en") }
+    }
+
+    #[test]
+    fn what_is_over_before_its_maintenance_window_is_told_to_nobody() {
+        let (store, system) = (Memory::default(), in_maintenance());
+        let duty = Duty { store: &store, system: &system, project: "" };
+        let held = duty.report(&down("api", Severity::Sev1), at(0)).unwrap().unwrap();
+        assert_eq!(held.held.map(|held| held.until), Some(at(3200)));
+        assert!(!held.told && held.timeline.iter().any(|moment| moment.what == "held back"));
+        for second in (15..900).step_by(15) {
+            duty.pass(at(second)).unwrap();
+        }
+        duty.happened(Which::Number(1), &Happened::Recovered { value: None }, at(900)).unwrap();
+        for second in [960, 3200, 7200] {
+            duty.pass(at(second)).unwrap();
+        }
+        assert_eq!(subjects(&store), []);
+        let over = store.incident(Which::Number(1)).unwrap().unwrap();
+        assert_eq!((over.state, over.held), (IncidentState::Resolved, None));
+    }
+
+    #[test]
+    fn what_outlasts_its_maintenance_window_is_told_then_and_its_clocks_run_from_there() {
+        let (store, system) = (Memory::default(), in_maintenance());
+        let duty = Duty { store: &store, system: &system, project: "" };
+        duty.report(&down("db", Severity::Sev1), at(0)).unwrap();
+        duty.happened(Which::Number(1), &Happened::Handed { why: "tried 3 times".to_owned() }, at(10)).unwrap();
+        duty.pass(at(3199)).unwrap();
+        assert_eq!(subjects(&store), []);
+        for second in [3200, 3215, 3499] {
+            duty.pass(at(second)).unwrap();
+        }
+        let told = ["[P0] Shop: db is down", "[P0 escalated] Shop: db is down"];
+        assert_eq!(subjects(&store), told.map(|subject| ["chat", "mail"].map(|contact| heard(contact, subject))).concat());
+        duty.pass(at(3500)).unwrap();
+        assert_eq!(subjects(&store).len(), 6, "nobody responded within the five minutes since they heard of it");
+    }
+
+    #[test]
+    fn who_heard_of_it_before_the_maintenance_window_hears_of_its_end_in_it() {
+        let (store, system) = (Memory::default(), in_maintenance());
+        let duty = Duty { store: &store, system: &system, project: "" };
+        duty.report(&down("api", Severity::Sev3), at(-600)).unwrap();
+        duty.pass(at(600)).unwrap();
+        assert_eq!(subjects(&store), [heard("mail", "[P2] Shop: api is down")], "its clock ran out in the window");
+        assert!(store.incident(Which::Number(1)).unwrap().unwrap().held.is_none());
+        duty.happened(Which::Number(1), &Happened::Resolved { by: "jo".to_owned(), note: String::new() }, at(700)).unwrap();
+        assert_eq!(subjects(&store)[1..], [heard("chat", "[P2 recovered] Shop: api is down")]);
     }
 
     #[test]

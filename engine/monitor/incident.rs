@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::system::Severity as Scale;
-use crate::model::{Deadline, Incident, IncidentState, Labels, Milestone, Severity, Source, Span, Stamp, System};
+use crate::model::{Deadline, Held, Incident, IncidentState, Labels, Milestone, Severity, Source, Span, Stamp, System};
 
 /// All has to be well for so long before people hear that it is over.
 pub const SETTLE: SignedDuration = SignedDuration::from_secs(60);
@@ -129,7 +129,7 @@ impl Clocks<'_> {
             Deadline::Escalate => scale.escalate,
             Deadline::Resolve => scale.resolve,
         }?;
-        incident.opened.checked_add(span.0).ok()
+        incident.clock.unwrap_or(incident.opened).checked_add(span.0).ok()
     }
 
     /// The clocks that ran out and were not told yet.
@@ -230,6 +230,8 @@ fn opened(report: &Report, now: Timestamp) -> Incident {
         flapping: false,
         because: report.because,
         told: false,
+        held: None,
+        clock: None,
         opened: now,
         seen: now,
         count: 1,
@@ -314,7 +316,7 @@ fn resolved(mut incident: Incident, stamp: Stamp, note: &str, news: &mut Vec<New
     incident.note(moment(stamp.at, "resolved", &stamp.by, note));
     incident.state = IncidentState::Resolved;
     incident.resolved = Some(stamp);
-    (incident.calm, incident.flapping) = (None, false);
+    (incident.calm, incident.flapping, incident.held) = (None, false, None);
     // Who never heard of it need not hear of its end.
     if incident.told {
         news.push(News::Recovered);
@@ -348,8 +350,12 @@ fn tell(mut incident: Incident, clocks: Clocks<'_>, now: Timestamp, news: &mut V
         news.clear();
         return incident;
     }
+    if let Some(until) = clocks.0.maintenance_until(now) {
+        return hold(incident, until, now, news);
+    }
     // What got well is not chased; whether it stays so is known soon.
     if incident.calm.is_none() {
+        release(&mut incident, now, news);
         if !incident.told && !incident.flapping {
             incident.told = true;
             news.push(News::Opened);
@@ -368,6 +374,39 @@ fn tell(mut incident: Incident, clocks: Clocks<'_>, now: Timestamp, news: &mut V
         }
     }
     told(incident, now, news)
+}
+
+/// People hear nothing while a maintenance window is open: what they do not hear waits for its end.
+fn hold(mut incident: Incident, until: Timestamp, now: Timestamp, news: &mut Vec<News>) -> Incident {
+    let is_news = !incident.told || !news.is_empty();
+    let escalated = news.drain(..).filter_map(|news| if let News::Escalated(why) = news { Some(why) } else { None }).next_back();
+    match &mut incident.held {
+        Some(held) => {
+            held.until = until;
+            held.escalated = escalated.or(held.escalated.take());
+        }
+        None if is_news => {
+            incident.note(moment(now, "held back", "", "in a maintenance window"));
+            incident.held = Some(Held { until, escalated });
+        }
+        None => {}
+    }
+    incident
+}
+
+/// The window is over: what is still so is told now.
+fn release(incident: &mut Incident, now: Timestamp, news: &mut Vec<News>) {
+    let Some(held) = incident.held.take() else { return };
+    if !incident.told {
+        incident.clock = Some(now);
+    }
+    if incident.flapping && !news.contains(&News::Flapping) {
+        news.push(News::Flapping);
+    } else if !incident.told {
+        news.insert(0, News::Opened);
+    }
+    incident.told = true;
+    news.extend(held.escalated.map(News::Escalated));
 }
 
 fn told(mut incident: Incident, now: Timestamp, news: &[News]) -> Incident {

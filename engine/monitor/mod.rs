@@ -16,6 +16,7 @@ pub mod own;
 pub mod postmortem;
 pub mod prometheus;
 pub mod remedy;
+pub mod repairs;
 pub mod rule;
 pub mod sampler;
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub struct Conditions<'a> {
     pub now: Timestamp,
     /// Why nothing happens by itself at the moment.
     pub paused: Option<&'a str>,
+    /// Whether a maintenance window of the system is open.
+    pub in_maintenance: bool,
     /// The repairs of the system, the oldest first.
     pub repairs: &'a [Repair],
     /// How many services the system has.
@@ -103,6 +105,9 @@ fn skip(reason: impl Into<String>) -> Decision {
 pub fn decide(name: &str, policy: &Remediation, case: &Case, given: &Conditions<'_>) -> Decision {
     if let Some(why) = given.paused {
         return skip(format!("paused: {why}"));
+    }
+    if given.in_maintenance && !policy.in_maintenance {
+        return skip("in a maintenance window");
     }
     let Some(fires) = case.fires else { return skip("it is well again") };
     if case.flapping {
@@ -292,7 +297,7 @@ mod tests {
     }
 
     fn given(repairs: &[Repair], seconds: i64) -> Conditions<'_> {
-        Conditions { now: at(seconds), paused: None, repairs, services: 3 }
+        Conditions { now: at(seconds), paused: None, in_maintenance: false, repairs, services: 3 }
     }
 
     fn repair(target: &str, seconds: i64, state: RepairState) -> Repair {
@@ -389,6 +394,15 @@ mod tests {
         }
         let paused = Conditions { paused: Some("by jo: freeze"), ..given(&[], 0) };
         assert_eq!(decide("service", &policy(), &case(), &paused), skip("paused: by jo: freeze"));
+    }
+
+    #[test]
+    fn in_a_maintenance_window_only_a_policy_that_may_acts() {
+        let given = Conditions { in_maintenance: true, ..given(&[], 0) };
+        assert_eq!(decide("service", &policy(), &case(), &given), skip("in a maintenance window"));
+        let unknown = Case { cause: Cause::Unknown, ..case() };
+        assert_eq!(decide("service", &policy(), &unknown, &given), skip("in a maintenance window"), "nobody is called either");
+        assert_eq!(decide("service", &Remediation { in_maintenance: true, ..policy() }, &case(), &given), act());
     }
 
     /// Asks every second; each repair ends a second later and does not help.

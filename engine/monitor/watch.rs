@@ -16,16 +16,15 @@ use super::alarm::{Alarm, Alarms, Turn};
 use super::duty::{Duty, needs};
 use super::incident::{Happened, Report, fingerprint};
 use super::own::Own;
-use super::remedy::{Case, Cause, Conditions, Decision, MACHINE, cause, decide, noted, policies, proven};
+use super::remedy::{Case, Cause, Decision, MACHINE, cause, policies};
+use super::repairs::Repairs;
 use super::rule::{Answer, Sources, judge};
 use super::sampler::{Rounds, send};
 use crate::error::{Error, Result};
 use crate::model::system::{Remediation, Rule, System};
-use crate::model::{Incident, Labels, Milestone, Repair, RepairState, Sample, Series, Severity, Source, Span};
-use crate::store::{Appended, Filter, IncidentFilter, Samples, Store, Which};
+use crate::model::{Incident, Labels, Repair, RepairState, Sample, Series, Severity, Source, Span};
+use crate::store::{Appended, IncidentFilter, Samples, Store, Which};
 
-/// Repairs that are older than this decide nothing any more.
-pub const REPAIRS_MATTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How often old samples are forgotten.
 const TRIM: SignedDuration = SignedDuration::from_hours(1);
 /// How often the rules are looked at, unless the settings say otherwise.
@@ -143,11 +142,8 @@ impl Watch {
             Ok(Watched { name: name.clone(), rule: rule.clone(), sources, alarms })
         };
         let rules = system.rules.iter().map(watched).collect::<Result<Vec<_>>>()?;
-        for repair in means.store.repairs(&system.name, now - REPAIRS_MATTER)? {
-            if repair.state == RepairState::Trying && repair.run.is_none() {
-                means.store.conclude_repair(&Repair { ended: Some(now), state: RepairState::Failed, ..repair })?;
-            }
-        }
+        let duty = Duty { store: &*means.store, system: &system, project: &means.project };
+        Repairs { duty }.cut_off(now)?;
         Ok(Self { system, means, rules, trimmed: None })
     }
 
@@ -174,7 +170,7 @@ impl Watch {
     pub fn tick(&mut self, now: Timestamp, paused: Option<&str>) -> Result<()> {
         self.judge(now)?;
         self.duty().pass(now)?;
-        self.prove(now)?;
+        self.repairs().prove(now)?;
         self.repair(now, paused)?;
         if self.trimmed.is_none_or(|at| now.duration_since(at) >= TRIM) {
             self.means.samples.trim(now)?;
@@ -265,29 +261,8 @@ impl Watch {
         }
     }
 
-    /// Looks at repairs whose runs have ended: whether they helped.
-    fn prove(&self, now: Timestamp) -> Result<()> {
-        for mut repair in self.means.store.repairs(&self.system.name, now - REPAIRS_MATTER)? {
-            if repair.state != RepairState::Trying {
-                continue;
-            }
-            if repair.ended.is_none()
-                && let Some(run) = repair.run
-            {
-                let found = self.means.store.list(&Filter { number: Some(run), ..Filter::default() })?.pop();
-                if found.as_ref().is_some_and(|run| !run.status.is_over()) {
-                    continue;
-                }
-                repair.ended = Some(found.and_then(|run| run.ended).unwrap_or(now));
-                self.means.store.conclude_repair(&repair)?;
-            }
-            let fires = self.open()?.iter().any(|incident| incident.number == repair.incident && incident.calm.is_none());
-            let Some(state) = proven(&repair, fires, now) else { continue };
-            let what = if state == RepairState::Helped { "it helped" } else { "it did not help" };
-            self.note(&repair, what, now)?;
-            self.means.store.conclude_repair(&Repair { state, ..repair })?;
-        }
-        Ok(())
+    fn repairs(&self) -> Repairs<'_> {
+        Repairs { duty: self.duty() }
     }
 
     fn open(&self) -> Result<Vec<Incident>> {
@@ -318,23 +293,9 @@ impl Watch {
     }
 
     fn try_repair(&self, name: &str, policy: &Remediation, case: &Case, now: Timestamp, paused: Option<&str>) -> Result<()> {
-        let mut decision = None;
-        let services = self.system.services.each.len();
-        let repair = self.means.store.reserve_repair(&self.system.name, now - REPAIRS_MATTER, &mut |repairs| {
-            let decided = decide(name, policy, case, &Conditions { now, paused, repairs, services });
-            let repair = noted(&decided, &self.system.name, name, case.incident, now);
-            decision = Some(decided);
-            repair
-        })?;
-        let (Some(repair), Some(decision)) = (repair, decision) else { return Ok(()) };
-        match decision {
-            Decision::Act { target } => self.act(policy, &target, repair, now),
-            Decision::Observe { target } => self.note(&repair, &format!("would run {} on {target}", policy.runbook), now),
-            Decision::Escalate { reason, .. } => {
-                let why = format!("{}: {reason}", policy.runbook);
-                self.duty().happened(Which::Number(case.incident), &Happened::Handed { why }, now).map(drop)
-            }
-            Decision::Skip { .. } => Ok(()),
+        match self.repairs().reserve(name, policy, case, None, paused, now)? {
+            (Decision::Act { target }, Some(repair)) => self.act(policy, &target, repair, now),
+            _ => Ok(()),
         }
     }
 
@@ -352,12 +313,7 @@ impl Watch {
             }
         };
         self.means.store.conclude_repair(&repair)?;
-        self.note(&repair, &what, now)
-    }
-
-    fn note(&self, repair: &Repair, text: &str, now: Timestamp) -> Result<()> {
-        let moment = Milestone { at: now, what: "repair".to_owned(), by: repair.policy.clone(), text: text.to_owned(), run: repair.run };
-        self.duty().happened(Which::Number(repair.incident), &Happened::Noted(moment), now).map(drop)
+        self.repairs().note(&repair, &what, now)
     }
 }
 

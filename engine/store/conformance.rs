@@ -540,6 +540,8 @@ fn incident(number: u64, system: &str, state: IncidentState) -> Incident {
         flapping: false,
         because: None,
         told: true,
+        held: None,
+        clock: None,
         opened: start(),
         seen: start(),
         count: 1,

@@ -74,3 +74,17 @@ fn an_incident_that_is_not_there_is_named() {
     let done = done.then(["incident", "ack", "x"]).exits(2).talks("there is no incident `x`");
     let _ = done.then(["incident", "list"]).succeeds().talks("nothing is open");
 }
+
+#[test]
+fn in_a_maintenance_window_an_incident_says_until_when_it_is_held_back() {
+    let sink = Sink::new();
+    let project = shop(&sink, "en");
+    let system = std::fs::read_to_string(project.path().join("runbooks/systems/shop.toml")).unwrap();
+    // Open whenever this test runs.
+    let project = project.file("runbooks/systems/shop.toml", &format!("{system}\n[maintenance]\nwindow = \"@daily\"\nfor = \"26h\"\n"));
+    let done = project.command(["incident", "open", "no orders", "--severity", "sev1"]).succeeds();
+    let done = done.then(["incident", "list"]).succeeds().says("open, held back until");
+    let done = done.then(["incident", "show", "1"]).succeeds().says("in a maintenance window: people hear of it when that is over");
+    let _ = done.then(["incident", "resolve", "1"]).succeeds();
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| told(&sink))).unwrap_or_default().is_empty());
+}

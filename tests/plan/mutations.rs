@@ -148,6 +148,9 @@ fn calls(http: u16) -> BTreeMap<&'static str, String> {
         ("incident::resolve", r#"incident::resolve(1, "t")"#.to_owned()),
         ("incident::escalate", r#"incident::escalate(1, "t")"#.to_owned()),
         ("incident::pass", "incident::pass()".to_owned()),
+        ("incident::reserve", r#"incident::reserve("service", 1)"#.to_owned()),
+        ("incident::conclude", r#"incident::conclude(1, 0, "t")"#.to_owned()),
+        ("incident::prove", "incident::prove()".to_owned()),
         ("samples::append", r#"samples::append([#{ series: "a", value: 1 }])"#.to_owned()),
         ("store::put", r#"store::put("k", 1)"#.to_owned()),
         ("store::remove", r#"store::remove("k")"#.to_owned()),
@@ -223,7 +226,7 @@ fn world() -> World {
             fs: #{{ read: [\"{at}\"], write: [\"{at}\"], remove: [\"{at}\"] }},
             http: [\"POST http://127.0.0.1:{http_port}/x\", \"PUT http://127.0.0.1:{http_port}/x\", \"PATCH http://127.0.0.1:{http_port}/x\", \"DELETE http://127.0.0.1:{http_port}/x\"],
             notify: [\"*\", \"outbox\"], redis: [\"*:write\"], sql: [\"*:write\"], store: [\"write:*\"], samples: [\"write:*\"],
-            incidents: [\"open\", \"note\", \"ack\", \"resolve\", \"escalate\"],
+            incidents: [\"open\", \"note\", \"ack\", \"resolve\", \"escalate\", \"repair\"],
             k8s: [\"scale:*\", \"restart:*\", \"rollback:*\", \"bounds:*\"],
             systemd: [\"restart:*\", \"start:*\", \"stop:*\"] }} }});\nconst AT = \"{at}\";\n"
     );

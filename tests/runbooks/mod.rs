@@ -3,6 +3,7 @@
 mod alerts;
 mod incidents;
 mod metrics;
+mod repairs;
 mod trend;
 
 use std::io::{BufRead, BufReader, Write};

@@ -16,7 +16,7 @@ use crate::model::Effect;
 /// The module `incident`.
 pub const MODULE: HostModule = HostModule {
     name: "incident",
-    summary: "the incidents of the system: found, opened, noted, acknowledged, ended, and what was learnt",
+    summary: "the incidents of the system: found, opened, noted, acknowledged, ended, repaired by its policies, and what was learnt",
     build: || exported_module!(api),
     functions: &[
         Function::read("list").needs_fixed("incidents", "read", ALL).options::<ListOptions>(),
@@ -29,6 +29,10 @@ pub const MODULE: HostModule = HostModule {
         Function::effect("ack", "the incident").needs_fixed("incidents", "ack", ALL),
         Function::effect("resolve", "the incident").needs_fixed("incidents", "resolve", ALL),
         Function::effect("escalate", "the incident and why").needs_fixed("incidents", "escalate", ALL),
+        Function::read("repairs").needs_fixed("incidents", "read", ALL).options::<RepairOptions>(),
+        Function::effect("reserve", "the policy and the incident").needs_fixed("incidents", "repair", ALL).options::<RepairOptions>(),
+        Function::effect("conclude", "the repair").needs_fixed("incidents", "repair", ALL),
+        Function::effect("prove", "look whether repairs have helped").needs_fixed("incidents", "repair", ALL),
         Function::effect("pass", "look at the clocks of all that is open").needs_fixed("incidents", "escalate", ALL),
     ],
 };
@@ -52,6 +56,12 @@ impl Default for ListOptions {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+struct RepairOptions {
+    observe: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Learnt {
     impact: Option<String>,
     cause: Option<String>,
@@ -63,7 +73,7 @@ struct Learnt {
 mod api {
     use rhai::{Dynamic, Map};
 
-    use super::{changed, learnt, listed, number_of, opened, passed, text_of};
+    use super::{RepairOptions, changed, concluded, learnt, listed, number_of, opened, passed, proved, text_of};
     use crate::host::watched::{WatchQuestion, ask};
     use crate::host::{Call, RhaiResultOf};
 
@@ -96,7 +106,8 @@ mod api {
     /// Returns `number`, `title`, `severity` (`sev1` to `sev5`), `label` (the system's word for it), `state` (`open`, `acknowledged`,
     /// `resolved`), `source` (`rule`, `silence`, `run`, `runbook`, `webhook` or `person`), `name` (of that rule, runbook, alarm or person), `labels`,
     /// `service`, `value`, `flapping`, `because` (the number of the incident that is the reason), `calm` (since when all has been well),
-    /// `told` (whether people were), `opened`, `seen`, `count`, `age_s`, `acknowledged` and `resolved` (`at` and `by`), `overdue` (the clocks that
+    /// `told` (whether people were), `held` (the end of the maintenance window for which they are not), `opened`, `seen`, `count`, `age_s`,
+    /// `acknowledged` and `resolved` (`at` and `by`), `overdue` (the clocks that
     /// ran out), `clocks` (`respond`, `escalate`, `resolve`: when each runs out), `timeline` (`at`, `what`, `by`, `text`, `run`) and
     /// `findings` (`impact`, `cause`, `repair`, `prevention`).
     #[rhai_fn(return_raw, volatile)]
@@ -226,6 +237,84 @@ mod api {
         changed(&call, "incident::escalate", number, &words, WatchQuestion::Escalate { number, text })
     }
 
+    /// What the repair policies of the system say to what is open: each rule is asked again, of the stored samples, just now.
+    ///
+    /// ```rhai
+    /// incident::repairs().filter(|one| one.decision == "act") == []
+    /// ```
+    ///
+    /// Options: `observe` (whether policies that act only watch; false when absent). Returns a list, by incident and policy: `incident`,
+    /// `title`, `rule` (or what else opened it), `labels`, `policy` (`()` when none is about it), `runbook`, `params` (of that runbook, with the
+    /// `service` it is for), `decision` (`act`, `observe`, `skip` or `escalate`), `target` (a service, or `machine`; `()` for none) and
+    /// `reason` (why not; `()` otherwise). Nothing is counted: `incident::reserve` does.
+    #[rhai_fn(name = "repairs", return_raw, volatile)]
+    pub fn repairs_with(native: NativeCallContext, options: Map) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "incident::repairs")?;
+        let RepairOptions { observe } = call.options(options)?;
+        ask(&call, WatchQuestion::Repairs { observe })
+    }
+
+    /// What the repair policies of the system say, as they are written.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn repairs(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
+        repairs_with(native, Map::new())
+    }
+
+    /// Writes a repair down before it is made: it counts from now on, whatever becomes of this run. What the policy says is asked
+    /// again, together with the count, so that two never make one repair.
+    ///
+    /// ```rhai,lab
+    /// let kind = "";
+    /// try { incident::reserve("nothing", 1, #{}); } catch (error) { kind = error.kind; }
+    /// kind == "not_found"
+    /// ```
+    ///
+    /// Options: `observe`. Returns `policy`, `decision`, `target`, `reason`, `runbook`, `params` and `repair`: its number when it is to be
+    /// made now, which `incident::conclude` wants when that is over; `()` when nothing is. `observe` is noted with the incident, `escalate`
+    /// hands it to the next person, each once. A run that asks again, after a crash, gets the repair it has already.
+    #[rhai_fn(name = "reserve", return_raw, volatile)]
+    pub fn reserve_with(native: NativeCallContext, policy: &str, incident: i64, options: Map) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "incident::reserve")?;
+        let (number, RepairOptions { observe }) = (number_of(&call, incident)?, call.options(options)?);
+        let question = WatchQuestion::Reserve { policy: policy.to_owned(), incident: number, observe };
+        changed(&call, "incident::reserve", number, &format!("a repair by the policy `{policy}`"), question)
+    }
+
+    /// Writes a repair down before it is made, as the policy says.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn reserve(native: NativeCallContext, policy: &str, incident: i64) -> RhaiResultOf<Dynamic> {
+        reserve_with(native, policy, incident, Map::new())
+    }
+
+    /// Says that a repair that this run counted is over, and by which run it was made: 0 when by none, which counts as a try that failed.
+    /// Whether it helped, the rule says.
+    ///
+    /// ```rhai,lab
+    /// let kind = "";
+    /// try { incident::conclude(999999, 0, "it could not be started"); } catch (error) { kind = error.kind; }
+    /// kind == "not_found"
+    /// ```
+    #[rhai_fn(return_raw, volatile)]
+    pub fn conclude(native: NativeCallContext, repair: i64, run: i64, text: &str) -> RhaiResultOf<Dynamic> {
+        let call = Call::new(&native, "incident::conclude")?;
+        let (repair, run, text) = (number_of(&call, repair)?, number_of(&call, run)?, text_of(&call, text)?);
+        concluded(&call, repair, run, text)
+    }
+
+    /// Looks at repairs that were made: one has helped when its rule fires no more, and has not when it still does 5 minutes later.
+    ///
+    /// ```rhai
+    /// incident::prove();
+    /// true
+    /// ```
+    ///
+    /// Those of the daemon are looked at, too, and one whose run was killed is over with that run. Returns the repairs of a week: `repair`,
+    /// `policy`, `target`, `incident`, `at`, `run`, `ended`, `state` (`trying`, `helped`, `failed`, `escalated`, `observed`); `()` in a plan.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn prove(native: NativeCallContext) -> RhaiResultOf<Dynamic> {
+        proved(&Call::new(&native, "incident::prove")?)
+    }
+
     /// Lets time go by for all that is open: clocks that ran out are told, what has been well for long enough is over.
     ///
     /// ```rhai
@@ -272,6 +361,15 @@ fn learnt(call: &Call<'_>, number: i64, findings: rhai::Map) -> RhaiResultOf<Dyn
 
 fn passed(call: &Call<'_>) -> RhaiResultOf<Dynamic> {
     tell(call, Effect::new("incident::pass", "incidents", "look at the clocks of all that is open"), WatchQuestion::Pass)
+}
+
+fn concluded(call: &Call<'_>, repair: u64, run: u64, text: String) -> RhaiResultOf<Dynamic> {
+    let effect = Effect::new("incident::conclude", format!("repair {repair}"), format!("repair {repair}: {text}"));
+    tell(call, effect, WatchQuestion::Conclude { repair, run: Some(run).filter(|run| *run > 0), text })
+}
+
+fn proved(call: &Call<'_>) -> RhaiResultOf<Dynamic> {
+    tell(call, Effect::new("incident::prove", "repairs", "look whether repairs have helped"), WatchQuestion::Prove)
 }
 
 fn changed(call: &Call<'_>, function: &str, number: u64, words: &str, question: WatchQuestion) -> RhaiResultOf<Dynamic> {

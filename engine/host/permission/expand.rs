@@ -58,6 +58,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("databases", _) => plain(keys(&system.databases, key)),
         ("caches", "net") => plain(pick(&system.caches, key, |c| Some(format!("{}:{}", c.host, c.port)))),
         ("caches", _) => plain(keys(&system.caches, key)),
+        ("remediation", _) => plain(pick(&system.remediation, key, |policy| Some(policy.runbook.clone()))),
         ("hosts", "net") => plain(pick(&system.hosts, key, |host| Some(host.address.clone()))),
         ("hosts", _) => plain(keys(&system.hosts, key)),
         ("endpoints", _) => with_network(&system.endpoints, key, |e| Some(e.url.clone()), |e| e.network.as_deref()),
@@ -83,7 +84,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("routes", _) => plain(routes(system, key)),
         ("backup", _) => plain(backup(system, key)?),
         _ => Err(Error::new(Kind::Invalid, format!("allow.{}: unknown placeholder `${{{placeholder}}}`", section.name)).hint(
-            "there are system, services, restartable, databases, caches, hosts, endpoints, metrics, certificates, renewals, logs, paths, scaling, owners, checklists, cleanups, contacts, routes and backup, each with `.NAME` or `.*`",
+            "there are system, services, restartable, databases, caches, hosts, endpoints, metrics, certificates, renewals, logs, paths, scaling, owners, checklists, cleanups, remediation, contacts, routes and backup, each with `.NAME` or `.*`",
         )),
     }
 }

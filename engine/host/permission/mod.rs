@@ -78,7 +78,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "store", verbs: &["read", "write"], object: ObjectKind::Word },
     Section { name: "notify", verbs: &["send"], object: ObjectKind::Word },
     Section { name: "samples", verbs: &["read", "write"], object: ObjectKind::Word },
-    Section { name: "incidents", verbs: &["read", "open", "note", "ack", "resolve", "escalate"], object: ObjectKind::Word },
+    Section { name: "incidents", verbs: &["read", "open", "note", "ack", "resolve", "escalate", "repair"], object: ObjectKind::Word },
     Section { name: "runs", verbs: &["start", "elsewhere", "read"], object: ObjectKind::Word },
 ];
 

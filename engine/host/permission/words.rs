@@ -117,6 +117,7 @@ pub fn in_words(grant: &Grant) -> String {
         ("incidents", "note") => "write into the incidents of its system".to_owned(),
         ("incidents", "ack") => "acknowledge incidents of its system".to_owned(),
         ("incidents", "resolve") => "end incidents of its system".to_owned(),
+        ("incidents", "repair") => "count repairs by the policies of its system".to_owned(),
         ("incidents", _) => "hand incidents of its system to the next person".to_owned(),
         ("notify", _) => format!("send to {object}"),
         ("runs", "read") => format!("see what became of {object}"),

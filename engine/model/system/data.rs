@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Cron, Span};
@@ -124,6 +126,9 @@ pub struct Maintenance {
     /// How long the window is open.
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     pub hold: Option<Span>,
+    /// The calendars of the system whose days are windows from midnight to midnight.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub calendars: Vec<String>,
     /// Old rows that go, by table.
     pub purge: BTreeMap<String, Purge>,
     /// Indexes that must exist, by name.
@@ -133,6 +138,27 @@ pub struct Maintenance {
     /// How many releases' images stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_images: Option<u32>,
+}
+
+impl Maintenance {
+    /// Until when the window is open at this moment. One that begins in hours that clocks skip begins after them.
+    pub(super) fn window_until(&self, zone: &TimeZone, at: Timestamp) -> Option<Timestamp> {
+        let (window, hold) = (self.window.as_ref()?, self.hold?);
+        let calendar = window.calendar();
+        let first = hold.before(at);
+        let mut begin = zone.to_datetime(first);
+        let mut until = None;
+        loop {
+            begin = calendar.next(begin)?;
+            let began = begin.to_zoned(zone.clone()).ok()?.timestamp();
+            if began > at {
+                return until;
+            }
+            if began > first {
+                until = began.checked_add(hold.signed()).ok();
+            }
+        }
+    }
 }
 
 /// Old rows of a table.
@@ -174,4 +200,65 @@ pub struct Cleanup {
     pub path: String,
     /// How long they stay after they were last written.
     pub keep: Span,
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::model::System;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn sundays(hours: u64) -> System {
+        let maintenance =
+            Maintenance { window: Some("0 2 * * 0".parse().unwrap()), hold: Some(Span::secs(hours * 3600)), ..Maintenance::default() };
+        System { timezone: "Europe/Berlin".to_owned(), maintenance, ..System::default() }
+    }
+
+    #[test]
+    fn a_window_is_open_from_its_start_and_not_at_its_end() {
+        let system = sundays(2);
+        let until = |text| system.maintenance_until(at(text));
+        assert_eq!(until("2026-03-22T00:59:59Z"), None);
+        assert_eq!(until("2026-03-22T01:00:00Z"), Some(at("2026-03-22T03:00:00Z")));
+        assert_eq!(until("2026-03-22T02:59:59.9Z"), Some(at("2026-03-22T03:00:00Z")));
+        assert_eq!(until("2026-03-22T03:00:00Z"), None);
+    }
+
+    #[test]
+    fn clock_changes_move_a_window_and_never_lose_or_double_it() {
+        let system = sundays(1);
+        let opens = |from: &str, minutes: i64| {
+            let minute = |minute: i64| at(from) + SignedDuration::from_mins(minute);
+            (0..minutes).map(minute).filter(|at| system.maintenance_until(*at).is_some()).count()
+        };
+        // 02:00 is skipped on the 29th of March, and there twice on the 25th of October.
+        assert_eq!(opens("2026-03-28T12:00:00Z", 1440), 60);
+        assert_eq!(opens("2026-10-24T12:00:00Z", 1440), 60);
+    }
+
+    #[test]
+    fn one_that_is_longer_than_its_interval_is_always_open() {
+        let mut system = sundays(2);
+        system.maintenance.window = Some("0 * * * *".parse().unwrap());
+        assert_eq!(system.maintenance_until(at("2026-03-22T12:30:00Z")), Some(at("2026-03-22T14:00:00Z")));
+        system.maintenance.hold = None;
+        assert_eq!(system.maintenance_until(at("2026-03-22T12:30:00Z")), None);
+    }
+
+    #[test]
+    fn the_days_of_a_calendar_are_windows_from_midnight_to_midnight() {
+        let mut system = sundays(1);
+        system.calendars = [("releases".to_owned(), vec!["2026-12-24..2026-12-25".parse().unwrap()])].into();
+        let of = |system: &System, text| system.maintenance_until(at(text));
+        assert_eq!(of(&system, "2026-12-24T12:00:00Z"), None);
+        system.maintenance.calendars = vec!["releases".to_owned()];
+        assert_eq!(of(&system, "2026-12-24T12:00:00Z"), Some(at("2026-12-24T23:00:00Z")));
+        assert_eq!(of(&system, "2026-12-25T22:59:59Z"), Some(at("2026-12-25T23:00:00Z")));
+        assert_eq!(of(&system, "2026-12-25T23:00:00Z"), None);
+    }
 }

@@ -11,6 +11,8 @@ mod work;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -102,6 +104,24 @@ pub struct System {
 }
 
 impl System {
+    /// Until when a maintenance window is open at this moment; nothing when none is.
+    pub fn maintenance_until(&self, at: Timestamp) -> Option<Timestamp> {
+        let maintenance = &self.maintenance;
+        if maintenance.window.is_none() && maintenance.calendars.is_empty() {
+            return None;
+        }
+        let zone = TimeZone::get(&self.timezone).unwrap_or(TimeZone::UTC);
+        maintenance.window_until(&zone, at).max(self.day_until(&zone, at))
+    }
+
+    /// The end of a day that is one of maintenance.
+    fn day_until(&self, zone: &TimeZone, at: Timestamp) -> Option<Timestamp> {
+        let today = zone.to_datetime(at).date();
+        let calendars = self.maintenance.calendars.iter().filter_map(|name| self.calendars.get(name));
+        calendars.flatten().find(|dates| dates.contain(today))?;
+        Some(today.tomorrow().ok()?.to_zoned(zone.clone()).ok()?.timestamp())
+    }
+
     /// The system as plain data for scripts and `--json`, with `***` for each reference to a secret.
     pub fn json(&self) -> Value {
         let mut value = serde_json::to_value(self).expect("a system has text keys and finite numbers");

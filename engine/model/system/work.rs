@@ -70,6 +70,9 @@ pub struct Remediation {
     /// The time the budget is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per: Option<Span>,
+    /// Whether it also acts while a maintenance window is open.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_maintenance: bool,
     /// The parameters of the run.
     pub params: BTreeMap<String, Value>,
 }

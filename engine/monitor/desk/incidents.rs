@@ -46,7 +46,7 @@ impl Desk<'_> {
         Ok(found.filter(|incident| incident.system == self.duty.system.name))
     }
 
-    fn one(&self, number: u64) -> Result<Incident> {
+    pub(super) fn one(&self, number: u64) -> Result<Incident> {
         let missing = || Error::new(Kind::NotFound, format!("{} has no incident #{number}", self.duty.system.name));
         self.found(number)?.ok_or_else(|| missing().hint("`runbook incident list --all` lists them"))
     }
@@ -149,7 +149,7 @@ impl Desk<'_> {
         incident.timeline.iter().any(|moment| is_ours(&moment))
     }
 
-    fn number(&self) -> Option<u64> {
+    pub(super) fn number(&self) -> Option<u64> {
         Some(self.run).filter(|run| *run > 0)
     }
 
@@ -165,7 +165,7 @@ impl Desk<'_> {
             "label": news::label(self.duty.system, incident.severity), "state": incident.state,
             "source": incident.source.kind(), "name": incident.source.name(), "labels": incident.labels, "service": incident.service,
             "value": incident.value, "flapping": incident.flapping, "because": incident.because, "calm": incident.calm,
-            "told": incident.told, "opened": incident.opened, "seen": incident.seen, "count": incident.count,
+            "told": incident.told, "held": incident.held.as_ref().map(|held| held.until), "opened": incident.opened, "seen": incident.seen, "count": incident.count,
             "age_s": now.duration_since(incident.opened).as_secs(),
             "acknowledged": stamp(&incident.acknowledged), "resolved": stamp(&incident.resolved), "overdue": incident.overdue,
             "clocks": {

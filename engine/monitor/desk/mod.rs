@@ -1,6 +1,7 @@
 //! What scripts ask of what is watched, and what they add to it: the samples, rules and incidents of one system.
 
 mod incidents;
+mod repairs;
 mod rules;
 mod samples;
 
@@ -62,6 +63,10 @@ impl Desk<'_> {
             WatchQuestion::Escalate { number, text } => self.escalate(number, text, now),
             WatchQuestion::Learn { number, findings } => self.learn(number, &findings, now),
             WatchQuestion::Pass => self.pass(now),
+            WatchQuestion::Repairs { observe } => self.repairs(observe, now),
+            WatchQuestion::Reserve { policy, incident, observe } => self.reserve(&policy, incident, observe, now),
+            WatchQuestion::Conclude { repair, run, text } => self.conclude(repair, run, &text, now),
+            WatchQuestion::Prove => self.prove(now),
         }
     }
 }
@@ -74,8 +79,9 @@ mod tests {
     use super::*;
     use crate::error::Kind;
     use crate::host::{Firing, MadeUp, Opening, OpeningSource, RulesQuestion};
-    use crate::model::system::{Rule, RuleKind, Service, Services, Severity as Scale};
+    use crate::model::system::{Remediation, RemediationMode, Rule, RuleKind, Service, Services, Severity as Scale};
     use crate::model::{Labels, Sample, Series, Severity, Span, System};
+    use crate::monitor::repairs::Repairs;
     use crate::store::{Keep, Memory};
 
     fn start() -> Timestamp {
@@ -112,8 +118,15 @@ mod tests {
         }
 
         fn try_ask(&self, question: WatchQuestion, now: Timestamp) -> Result<Value> {
-            let duty = Duty { store: &self.store, system: &self.system, project: "/p" };
-            Desk { duty, samples: &self.samples, by: "maya", runbook: "watchman", run: 7 }.answer(question, now)
+            self.ask_as(7, question, now)
+        }
+
+        fn duty(&self) -> Duty<'_> {
+            Duty { store: &self.store, system: &self.system, project: "/p" }
+        }
+
+        fn ask_as(&self, run: u64, question: WatchQuestion, now: Timestamp) -> Result<Value> {
+            Desk { duty: self.duty(), samples: &self.samples, by: "maya", runbook: "watchman", run }.answer(question, now)
         }
 
         #[track_caller]
@@ -368,5 +381,84 @@ mod tests {
         }
         let opened = room.ask(WatchQuestion::Open(opening(Some("api"), OpeningSource::Rule("Down".into()))), start());
         assert_eq!((&opened["source"], &opened["name"]), (&"rule".into(), &"Down".into()));
+    }
+
+    /// The shop, whose API is down for ten minutes and may be restarted once.
+    fn down() -> (Room, u64) {
+        let mut room = Room::new();
+        let policy = Remediation {
+            runbook: "recover-service".into(),
+            when: vec!["Down".into()],
+            services: vec!["api".into()],
+            mode: RemediationMode::Act,
+            budget: Some(1),
+            ..Remediation::default()
+        };
+        room.system.remediation = [("service".to_owned(), policy)].into();
+        room.keep("up{job=\"shop-api\"}", 15, (0..=40).map(|_| Some(0.0)));
+        let opening = Opening {
+            title: "the API is down".into(),
+            severity: Severity::Sev1,
+            source: OpeningSource::Rule("Down".into()),
+            labels: [("job".to_owned(), "shop-api".to_owned())].into(),
+            service: Some("api".into()),
+            value: Some(0.0),
+            text: String::new(),
+        };
+        let number = room.ask(WatchQuestion::Open(opening), start())["number"].as_u64().unwrap();
+        (room, number)
+    }
+
+    fn reserve(incident: u64) -> WatchQuestion {
+        WatchQuestion::Reserve { policy: "service".into(), incident, observe: false }
+    }
+
+    #[test]
+    fn a_run_and_the_watch_count_together() {
+        let (room, number) = down();
+        let asked = |run, seconds| room.ask_as(run, reserve(number), after(seconds)).unwrap();
+        let conclude = |repair| WatchQuestion::Conclude { repair, run: Some(12), text: "it ran".into() };
+        assert_eq!(room.ask(WatchQuestion::Repairs { observe: false }, after(60))[0]["decision"], "act");
+        let got = asked(7, 60);
+        assert_eq!((&got["decision"], &got["target"], &got["repair"]), (&"act".into(), &"api".into(), &1.into()));
+        assert_eq!(asked(7, 61), got, "asked again after a crash, it is the same repair");
+        assert_eq!((&asked(8, 61)["decision"], &asked(8, 61)["reason"]), (&"skip".into(), &"a repair is under way".into()));
+        // A daemon that begins does not take it for one that was never started.
+        Repairs { duty: room.duty() }.cut_off(after(62)).unwrap();
+        assert_eq!(asked(8, 63)["reason"], "a repair is under way");
+        assert_eq!(room.ask_as(8, conclude(1), after(64)).unwrap_err().kind, Kind::Conflict);
+        room.ask(conclude(1), after(65));
+        room.ask(conclude(1), after(66));
+        assert_eq!(room.ask(WatchQuestion::Prove, after(67))[0]["state"], "trying");
+        assert_eq!(room.ask(WatchQuestion::Prove, after(365))[0]["state"], "failed");
+        assert_eq!(asked(9, 370)["decision"], "escalate");
+        assert_eq!(asked(9, 371)["reason"], "given up: it is a person's now");
+        let found = room.ask(WatchQuestion::Incident { number }, after(372));
+        let times = |text: &str| found["timeline"].as_array().unwrap().iter().filter(|one| one["text"] == text).count();
+        let seen = ["recover-service: tried 1 times in 1h", "it ran", "it did not help"].map(times);
+        assert_eq!(seen, [1, 1, 1], "{found:#}");
+    }
+
+    #[test]
+    fn a_run_that_was_killed_with_its_repair_leaves_one_that_is_over() {
+        let (room, number) = down();
+        // Nobody knows of a run 7 any more.
+        assert_eq!(room.ask(reserve(number), after(60))["decision"], "act");
+        room.ask(WatchQuestion::Prove, after(61));
+        assert_eq!(room.ask(WatchQuestion::Prove, after(361))[0]["state"], "failed");
+    }
+
+    #[test]
+    fn what_is_over_or_nobodys_is_repaired_by_nobody() {
+        let (room, number) = down();
+        let other = room.opened("no orders");
+        assert_eq!(room.ask(reserve(other), after(60))["reason"], "the policy is not about it");
+        let all = room.ask(WatchQuestion::Repairs { observe: true }, after(60));
+        let decided: Vec<&Value> = all.as_array().unwrap().iter().map(|one| &one["decision"]).collect();
+        assert_eq!((decided, &all[1]["policy"]), (vec![&Value::from("observe"), &"skip".into()], &Value::Null));
+        room.ask(WatchQuestion::Resolve { number, text: String::new() }, after(61));
+        assert_eq!(room.ask(reserve(number), after(62))["reason"], "it is over");
+        let unknown = WatchQuestion::Reserve { policy: "services".into(), incident: number, observe: false };
+        assert_eq!(room.try_ask(unknown, after(62)).unwrap_err().kind, Kind::NotFound);
     }
 }

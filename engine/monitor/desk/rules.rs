@@ -53,7 +53,7 @@ pub(super) fn expressions(system: &System, rules: BTreeMap<String, Rule>) -> Res
 
 /// What a rule says of what is stored and what was measured just now: as if somebody had looked at it all
 /// the time that it has to hold or to be silent.
-fn stored<'f>(
+pub(super) fn stored<'f>(
     own: Own<'_>,
     rule: &Rule,
     also: &Measured,
@@ -69,7 +69,9 @@ fn stored<'f>(
     let past = Alarms::of_looks(rule, &sources, &tracks, first, now, step);
     let fired = firing.map(|firing| {
         let alarm = past.of(&firing.labels);
-        (firing.labels.clone(), Alarm { holds: Some(firing.since), fires: Some(firing.since), ..alarm })
+        // It held for its time before it fired.
+        let holds = alarm.holds.map_or(firing.since, |holds| holds.min(firing.since));
+        (firing.labels.clone(), Alarm { holds: Some(holds), fires: Some(firing.since), ..alarm })
     });
     // What fired in the look back fires now, unless it has ended since.
     let quiet = past.each().map(|(labels, alarm)| (labels.clone(), Alarm { fires: None, ..*alarm }));
