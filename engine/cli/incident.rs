@@ -257,7 +257,7 @@ fn in_words(incident: &Incident, app: &App) -> String {
         lines.push(format!("  {}", labels.join(" ")));
     }
     if incident.held.is_some() {
-        lines.push("  in a maintenance window: people hear of it when that is over, if it is still so".to_owned());
+        lines.push("  in a maintenance window: people hear of it then, if it is still so".to_owned());
     }
     lines.push(String::new());
     for moment in &incident.timeline {

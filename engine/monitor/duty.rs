@@ -247,13 +247,13 @@ mod tests {
         let (store, system) = (Memory::default(), in_maintenance());
         let duty = Duty { store: &store, system: &system, project: "" };
         let held = duty.report(&down("api", Severity::Sev1), at(0)).unwrap().unwrap();
-        assert_eq!(held.held.map(|held| held.until), Some(at(3200)));
+        assert_eq!(held.held.map(|held| held.until), Some(at(300)), "sev1 is to be responded to in five minutes");
         assert!(!held.told && held.timeline.iter().any(|moment| moment.what == "held back"));
-        for second in (15..900).step_by(15) {
+        for second in (15..240).step_by(15) {
             duty.pass(at(second)).unwrap();
         }
-        duty.happened(Which::Number(1), &Happened::Recovered { value: None }, at(900)).unwrap();
-        for second in [960, 3200, 7200] {
+        duty.happened(Which::Number(1), &Happened::Recovered { value: None }, at(240)).unwrap();
+        for second in [300, 3200, 7200] {
             duty.pass(at(second)).unwrap();
         }
         assert_eq!(subjects(&store), []);
@@ -265,8 +265,8 @@ mod tests {
     fn what_outlasts_its_maintenance_window_is_told_then_and_its_clocks_run_from_there() {
         let (store, system) = (Memory::default(), in_maintenance());
         let duty = Duty { store: &store, system: &system, project: "" };
-        duty.report(&down("db", Severity::Sev1), at(0)).unwrap();
-        duty.happened(Which::Number(1), &Happened::Handed { why: "tried 3 times".to_owned() }, at(10)).unwrap();
+        duty.report(&down("db", Severity::Sev1), at(3000)).unwrap();
+        duty.happened(Which::Number(1), &Happened::Handed { why: "tried 3 times".to_owned() }, at(3010)).unwrap();
         duty.pass(at(3199)).unwrap();
         assert_eq!(subjects(&store), []);
         for second in [3200, 3215, 3499] {
@@ -279,14 +279,29 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_longer_than_people_have_to_respond_is_told_also_in_a_maintenance_window() {
+        let (store, system) = (Memory::default(), in_maintenance());
+        let duty = Duty { store: &store, system: &system, project: "" };
+        duty.report(&down("db", Severity::Sev1), at(0)).unwrap();
+        duty.pass(at(299)).unwrap();
+        assert_eq!(subjects(&store), []);
+        for second in [300, 315, 599] {
+            duty.pass(at(second)).unwrap();
+        }
+        assert_eq!(subjects(&store), ["chat", "mail"].map(|contact| heard(contact, "[P0] Shop: db is down")));
+        duty.pass(at(600)).unwrap();
+        assert_eq!(subjects(&store).len(), 4, "nobody responded within the five minutes since they heard of it");
+    }
+
+    #[test]
     fn who_heard_of_it_before_the_maintenance_window_hears_of_its_end_in_it() {
         let (store, system) = (Memory::default(), in_maintenance());
         let duty = Duty { store: &store, system: &system, project: "" };
         duty.report(&down("api", Severity::Sev3), at(-600)).unwrap();
-        duty.pass(at(600)).unwrap();
-        assert_eq!(subjects(&store), [heard("mail", "[P2] Shop: api is down")], "its clock ran out in the window");
+        duty.pass(at(200)).unwrap();
+        assert_eq!(subjects(&store), [heard("mail", "[P2] Shop: api is down")]);
         assert!(store.incident(Which::Number(1)).unwrap().unwrap().held.is_none());
-        duty.happened(Which::Number(1), &Happened::Resolved { by: "jo".to_owned(), note: String::new() }, at(700)).unwrap();
+        duty.happened(Which::Number(1), &Happened::Resolved { by: "jo".to_owned(), note: String::new() }, at(250)).unwrap();
         assert_eq!(subjects(&store)[1..], [heard("chat", "[P2 recovered] Shop: api is down")]);
     }
 

@@ -132,6 +132,14 @@ impl Clocks<'_> {
         incident.clock.unwrap_or(incident.opened).checked_add(span.0).ok()
     }
 
+    /// Until when people hear nothing of an incident, because there is maintenance. What takes longer than they have
+    /// to respond is more than that.
+    fn quiet_until(self, incident: &Incident, now: Timestamp) -> Option<Timestamp> {
+        let until = self.0.maintenance_until(now)?;
+        let until = self.deadline(incident, Deadline::Respond).map_or(until, |respond| respond.min(until));
+        (until > now).then_some(until)
+    }
+
     /// The clocks that ran out and were not told yet.
     fn overdue(self, incident: &Incident, now: Timestamp) -> Vec<Deadline> {
         let runs = |deadline: &Deadline| match deadline {
@@ -350,7 +358,7 @@ fn tell(mut incident: Incident, clocks: Clocks<'_>, now: Timestamp, news: &mut V
         news.clear();
         return incident;
     }
-    if let Some(until) = clocks.0.maintenance_until(now) {
+    if let Some(until) = clocks.quiet_until(&incident, now) {
         return hold(incident, until, now, news);
     }
     // What got well is not chased; whether it stays so is known soon.
@@ -376,7 +384,7 @@ fn tell(mut incident: Incident, clocks: Clocks<'_>, now: Timestamp, news: &mut V
     told(incident, now, news)
 }
 
-/// People hear nothing while a maintenance window is open: what they do not hear waits for its end.
+/// People hear nothing for now: what they do not hear waits.
 fn hold(mut incident: Incident, until: Timestamp, now: Timestamp, news: &mut Vec<News>) -> Incident {
     let is_news = !incident.told || !news.is_empty();
     let escalated = news.drain(..).filter_map(|news| if let News::Escalated(why) = news { Some(why) } else { None }).next_back();
@@ -394,7 +402,7 @@ fn hold(mut incident: Incident, until: Timestamp, now: Timestamp, news: &mut Vec
     incident
 }
 
-/// The window is over: what is still so is told now.
+/// The quiet is over: what is still so is told now.
 fn release(incident: &mut Incident, now: Timestamp, news: &mut Vec<News>) {
     let Some(held) = incident.held.take() else { return };
     if !incident.told {

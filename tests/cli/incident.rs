@@ -84,7 +84,7 @@ fn in_a_maintenance_window_an_incident_says_until_when_it_is_held_back() {
     let project = project.file("runbooks/systems/shop.toml", &format!("{system}\n[maintenance]\nwindow = \"@daily\"\nfor = \"26h\"\n"));
     let done = project.command(["incident", "open", "no orders", "--severity", "sev1"]).succeeds();
     let done = done.then(["incident", "list"]).succeeds().says("open, held back until");
-    let done = done.then(["incident", "show", "1"]).succeeds().says("in a maintenance window: people hear of it when that is over");
+    let done = done.then(["incident", "show", "1"]).succeeds().says("in a maintenance window: people hear of it then");
     let _ = done.then(["incident", "resolve", "1"]).succeeds();
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| told(&sink))).unwrap_or_default().is_empty());
 }
