@@ -32,9 +32,15 @@ pub const CASES: &[(&str, &str)] = &[
     ("check-health", include_str!("../../runbooks/check-health.test.toml")),
     ("check-logs", include_str!("../../runbooks/check-logs.test.toml")),
     ("notify", include_str!("../../runbooks/notify.test.toml")),
+    ("recover-cpu", include_str!("../../runbooks/recover-cpu.test.toml")),
+    ("recover-db-connection", include_str!("../../runbooks/recover-db-connection.test.toml")),
+    ("recover-db-performance", include_str!("../../runbooks/recover-db-performance.test.toml")),
     ("recover-disk", include_str!("../../runbooks/recover-disk.test.toml")),
+    ("recover-memory", include_str!("../../runbooks/recover-memory.test.toml")),
+    ("recover-service", include_str!("../../runbooks/recover-service.test.toml")),
     ("remediate-auto", include_str!("../../runbooks/remediate-auto.test.toml")),
     ("renew-certificate", include_str!("../../runbooks/renew-certificate.test.toml")),
+    ("scale-auto", include_str!("../../runbooks/scale-auto.test.toml")),
 ];
 
 /// How the file of the tests of a runbook ends.
@@ -165,4 +171,27 @@ fn collect(directory: &Path, prefix: &str, names: &mut Vec<String>, depth: usize
 /// A file without a header is a module, and no runbook.
 fn is_module(path: &Path) -> bool {
     !std::fs::read_to_string(path).is_ok_and(|text| text.contains("runbook("))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_runbook_and_every_test_of_one_is_in_the_binary() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks");
+        let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let (mut runbooks, mut cases) = (Vec::new(), Vec::new());
+        for file in files {
+            if let Some(name) = file.strip_suffix(CASE_FILE) {
+                cases.push(name.to_owned());
+            } else if let Some(name) = file.strip_suffix(".rhai") {
+                runbooks.push(name.to_owned());
+            }
+        }
+        runbooks.sort();
+        cases.sort();
+        let names = |known: &[(&'static str, &str)]| known.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!((names(RUNBOOKS), names(CASES)), (runbooks, cases));
+    }
 }
