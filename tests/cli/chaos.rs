@@ -89,3 +89,40 @@ fn what_is_dangerous_is_not_let_fail_without_a_word() {
     let done = done.project.runbook("a", "runbook(#{ title: \"t\" });\nask(\"go on?\");").command(["test", "a", "--chaos"]).exits(2);
     let _ = done.talks("asks people");
 }
+
+/// A recovery, cut off anywhere, goes on, does nothing twice but what it may, and waits for nobody.
+fn goes_on(runbook: &str, case: &str) {
+    let done = Project::new().command(["test", runbook, "--chaos", "--case", case, "--json"]).run();
+    let json = done.json();
+    let steps = json["steps"].as_array().unwrap();
+    assert!(steps.len() > 5, "{json}");
+    for row in steps {
+        let [_, killed @ ..] = verdicts(&json, row["step"].as_str().unwrap());
+        assert!(killed.iter().all(|verdict| ["once", "again"].contains(&verdict.as_str())), "{row}");
+    }
+}
+
+#[test]
+fn the_recovery_of_memory_goes_on() {
+    goes_on("recover-memory", "the service that uses the most is restarted when it may be");
+}
+
+#[test]
+fn the_recovery_of_the_processors_goes_on() {
+    goes_on("recover-cpu", "the service that is the busiest twice is restarted");
+}
+
+#[test]
+fn the_recovery_of_connections_goes_on() {
+    goes_on("recover-db-connection", "when too many are connected, idle sessions of the application are ended");
+}
+
+#[test]
+fn the_recovery_of_a_database_that_is_down_goes_on() {
+    goes_on("recover-db-connection", "one that is down is started, and never restarted");
+}
+
+#[test]
+fn the_recovery_of_slow_statements_goes_on() {
+    goes_on("recover-db-performance", "a long statement is cancelled, and stale statistics are made anew");
+}
