@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::{Access, Answer, Mode, Question, RunInfo, RunOrder, deleted_files, socket_owners};
 use crate::model::{ApprovalVerdict, Danger, Effect, Plan, RunId, Span, System, hash_of, verdict};
 use crate::run::dispatch::{Dispatch, Within};
+use crate::run::notes::Notes;
 use crate::run::outbox;
 use crate::run::protocol::{Carried, FromWorker, Job, Reply, ToWorker, receive, send};
 use crate::run::redact::Redactor;
@@ -162,16 +163,16 @@ fn answer(
     question: Question,
 ) -> Result<Answer> {
     let name = &request.system.name;
-    let scope = format!("{}@{name}", request.script.name);
+    let notes = Notes::new(store, &request.script.name, name);
     let permit = |section: &str, verb: &str, object: &str| request.permissions.check(&Access::word(section, verb, object)).map(drop);
     match question {
         Question::Get { key } => {
             permit("store", "read", &key)?;
-            Ok(store.note(&scope, &key)?.map_or(Answer::Nothing, Answer::Value))
+            Ok(notes.get(&key)?.map_or(Answer::Nothing, Answer::Value))
         }
         Question::Keys { prefix } => {
             permit("store", "read", &prefix)?;
-            Ok(Answer::Value(store.note_keys(&scope, &prefix)?.into()))
+            Ok(Answer::Value(notes.keys(&prefix)?.into()))
         }
         Question::History { runbook, limit } => {
             permit("runs", "read", &runbook)?;

@@ -1,6 +1,7 @@
 //! The runbooks that need no lab: on samples that are put into the state, and on programs of loopback.
 
 mod alerts;
+mod breaker;
 mod incidents;
 mod metrics;
 mod repairs;

@@ -24,7 +24,7 @@ use crate::cli::test::{Args, Test, read_one};
 use crate::config::{Problems, Right};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Danger, Event, Header, ParamType, Run, RunState};
-use crate::run::{Faults, Supervisor, Worker, recover};
+use crate::run::{Faults, Notes, Supervisor, Worker, recover};
 use crate::store::audit::{Action, audited};
 use crate::store::{Filter, Sqlite, StateDir, Store, find};
 use crate::words;
@@ -258,10 +258,10 @@ impl Drill<'_> {
         let (state, store) = app.store()?;
         app.permit(&store, Right::Run, self.name, Some(system))?;
         let mine = Sqlite::open(&self.place.state.database())?;
-        let scope = format!("{}@{system}", self.name);
-        for key in store.note_keys(&scope, "")? {
-            if let Some(value) = store.note(&scope, &key)? {
-                mine.keep_note(&scope, &key, &value)?;
+        let [kept, copy] = [&store, &mine].map(|store| Notes::new(store, self.name, system));
+        for key in kept.keys("")? {
+            if let Some(value) = kept.get(&key)? {
+                copy.keep(&key, &value)?;
             }
         }
         for shared in ["locks", "secrets"] {

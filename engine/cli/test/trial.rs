@@ -18,7 +18,7 @@ use crate::config::Problems;
 use crate::error::{Error, Kind, Place, Result};
 use crate::model::case::{Case, said};
 use crate::model::{Event, EventKind, Run, Span};
-use crate::run::{Answers, Faults, HostCall, Request, Supervisor, Worker};
+use crate::run::{Answers, Faults, HostCall, Notes, Request, Supervisor, Worker};
 use crate::script::{Given, check_params};
 use crate::store::{Memory, StateDir, Store};
 
@@ -64,8 +64,8 @@ pub(super) fn run(test: &Test, index: usize, place: &Throwaway, app: &App) -> Re
     let answers = Arc::new(answers(test, case));
     let request = request(test, index, answers.clone(), &place.state, app)?;
     let store = Memory::default();
-    let scope = scope(&request);
     keep(case, &request, &store)?;
+    let notes = Notes::new(&store, &request.script.name, &request.system.name);
     let desk = Office { app, state: &place.state, store: &store, yes: false };
     let supervisor = Supervisor::start(&store, &place.state, &desk, Worker::start(&this_binary()?)?, request, None)?;
     let mut log = Vec::new();
@@ -75,7 +75,7 @@ pub(super) fn run(test: &Test, index: usize, place: &Throwaway, app: &App) -> Re
         }
     })?;
     let messages: Vec<String> = store.queued()?.iter().map(|parcel| format!("{}: {}", parcel.contact, parcel.message.subject)).collect();
-    let kept = |key: &String| Ok(store.note(&scope, key)?.map(|value| (key.clone(), value)));
+    let kept = |key: &String| Ok(notes.get(key)?.map(|value| (key.clone(), value)));
     let stored: Vec<Option<(String, Value)>> = case.expect.stored.keys().map(kept).collect::<Result<_>>()?;
     let stored: BTreeMap<String, Value> = stored.into_iter().flatten().collect();
     let mut differences = differences(case, &Came { run: &run, messages: &messages, log: &log, stored: &stored });
@@ -98,14 +98,10 @@ pub(super) fn run(test: &Test, index: usize, place: &Throwaway, app: &App) -> Re
     })
 }
 
-/// Under what the notes of a run are kept.
-fn scope(request: &Request) -> String {
-    format!("{}@{}", request.script.name, request.system.name)
-}
-
 /// Keeps what a case says was kept before.
 pub(super) fn keep(case: &Case, request: &Request, store: &dyn Store) -> Result<()> {
-    case.stored.iter().try_for_each(|(key, value)| store.keep_note(&scope(request), key, &said(value)))
+    let notes = Notes::new(store, &request.script.name, &request.system.name);
+    case.stored.iter().try_for_each(|(key, value)| notes.keep(key, &said(value)))
 }
 
 /// What a case answers.

@@ -1,4 +1,4 @@
-//! `store::`: small values a runbook keeps from run to run, for each system its own.
+//! `store::`: small values a runbook keeps from run to run, for each system its own, and those that the runbooks of a system share.
 //!
 //! The supervisor alone writes the store; this module only asks it.
 
@@ -11,7 +11,7 @@ use crate::host::{Access, Call, Ctx, Function, HostModule, Question, RhaiResultO
 /// The module `store`.
 pub const MODULE: HostModule = HostModule {
     name: "store",
-    summary: "small values kept from run to run, by runbook and system",
+    summary: "small values kept from run to run, by runbook and system; below `shared/` by system",
     build: || exported_module!(api),
     functions: &[
         Function::read("get").needs("store", "read", 0).inside(),
@@ -78,6 +78,10 @@ mod api {
     /// ```
     ///
     /// Functions, handles and secrets are an error of kind `invalid`.
+    ///
+    /// A key is of this runbook and this system alone. One that begins with `shared/` is of the system: each runbook
+    /// that is granted it (`store: ["write:shared/restarts/*"]`) reads and changes the same value. Runbooks that read
+    /// a value, change it and put it back share a `lock` too, since the last one to put wins.
     #[rhai_fn(return_raw, volatile)]
     pub fn put(native: NativeCallContext, key: &str, value: Dynamic) -> RhaiResultOf<()> {
         let call = Call::new(&native, "store::put")?;

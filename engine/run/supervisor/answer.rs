@@ -9,6 +9,7 @@ use crate::host::{Access, Answer, Question, deleted_files, socket_owners};
 use crate::model::system::Contact;
 use crate::model::{Intent, Message as Notice, Parcel};
 use crate::run::journal::{End, Past};
+use crate::run::notes::Notes;
 use crate::run::outbox;
 use crate::run::protocol::{Reply, ToWorker};
 use crate::store::{Filter, now};
@@ -28,23 +29,23 @@ impl Supervisor<'_> {
     }
 
     pub(super) fn answer(&mut self, question: Question) -> Result<Answer> {
-        let scope = format!("{}@{}", self.run.runbook, self.run.system.as_deref().unwrap_or_default());
+        let notes = Notes::new(self.store, &self.run.runbook, self.run.system.as_deref().unwrap_or_default());
         // The worker has asked for permission already; it is asked here again, since it may be hostile.
         let permit =
             |section: &str, verb: &str, object: &str| self.request.permissions.check(&Access::word(section, verb, object)).map(drop);
         match question {
             Question::Get { key } => {
                 permit("store", "read", &key)?;
-                Ok(self.store.note(&scope, &key)?.map_or(Answer::Nothing, Answer::Value))
+                Ok(notes.get(&key)?.map_or(Answer::Nothing, Answer::Value))
             }
             Question::Put { key, value } => {
                 permit("store", "write", &key)?;
-                self.store.keep_note(&scope, &key, &self.redactor.value(value))?;
+                notes.keep(&key, &self.redactor.value(value))?;
                 Ok(Answer::Nothing)
             }
             Question::Keys { prefix } => {
                 permit("store", "read", &prefix)?;
-                Ok(Answer::Value(self.store.note_keys(&scope, &prefix)?.into()))
+                Ok(Answer::Value(notes.keys(&prefix)?.into()))
             }
             Question::Keep { name, content } => {
                 let artefact = self.state.keep(self.run.run, &name, self.redactor.text(&content).as_bytes())?;
