@@ -34,6 +34,7 @@ mod plain;
 mod plan;
 mod ps;
 mod reference;
+mod register;
 mod render;
 mod report;
 mod resume;
@@ -157,6 +158,8 @@ enum Command {
     New(new::Args),
     /// What is broken, who takes care of it, and what was learnt
     Incident(incident::Args),
+    /// Incidents, changes, problems and costs, as reports count them
+    Register(register::Args),
     /// The alert rules of a system: list them, render them for Prometheus, try them
     Rules(rules::Args),
     /// Check this machine: settings, state, connections, clock, tools, kernel
@@ -194,6 +197,7 @@ impl Command {
             Self::Secret(args) => args.acts(),
             Self::State(args) => args.acts(),
             Self::Incident(args) => args.acts(),
+            Self::Register(args) => args.acts(),
             Self::Schedule(args) => args.acts(),
             Self::Test(args) => args.acts(),
             Self::Approvals(_)
@@ -299,6 +303,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args, &app),
         Command::New(args) => new::run(args, &app),
         Command::Incident(args) => incident::run(args, &app),
+        Command::Register(args) => register::run(args, &app),
         Command::Rules(args) => rules::run(args, &app),
         Command::Doctor(args) => doctor::run(args, &app),
         Command::Docs(args) => docs::run(args, &app),

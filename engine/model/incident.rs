@@ -275,6 +275,11 @@ pub struct Record {
     pub details: Value,
 }
 
+impl Record {
+    /// The registers there are.
+    pub const KINDS: [&str; 3] = ["change", "problem", "cost"];
+}
+
 impl Incident {
     /// Whether it is not over.
     pub fn is_open(&self) -> bool {

@@ -55,11 +55,13 @@ pub enum Action {
     Upgrade,
     /// An incident was opened, acknowledged or resolved by a person.
     Incident,
+    /// A line was written into a register.
+    Register,
 }
 
 impl Action {
     /// Each of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Run,
         Self::Resume,
         Self::Decide,
@@ -79,6 +81,7 @@ impl Action {
         Self::Restore,
         Self::Upgrade,
         Self::Incident,
+        Self::Register,
     ];
 
     /// The word for it.
@@ -103,6 +106,7 @@ impl Action {
             Self::Restore => "restore",
             Self::Upgrade => "upgrade",
             Self::Incident => "incident",
+            Self::Register => "register",
         }
     }
 

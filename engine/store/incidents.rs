@@ -114,6 +114,25 @@ pub fn find_incident(store: &dyn Incidents, reference: &str) -> Result<Incident>
     store.incident(Which::Number(number))?.ok_or_else(missing)
 }
 
+/// The line of this number in any register.
+///
+/// # Errors
+///
+/// `usage`, when there is none; `store`.
+pub fn find_record(store: &dyn Incidents, reference: &str) -> Result<Record> {
+    let missing = || {
+        let error = Error::new(Kind::Usage, format!("there is no line `{reference}` in the registers"));
+        error.hint("`runbook register list` lists them").hint("an incident is shown by `runbook incident show`")
+    };
+    let number: u64 = reference.trim_start_matches('#').parse().map_err(|_| missing())?;
+    for kind in Record::KINDS {
+        if let Some(found) = store.records(kind, Timestamp::MIN)?.into_iter().find(|record| record.number == number) {
+            return Ok(found);
+        }
+    }
+    Err(missing())
+}
+
 pub(super) fn no_repair(number: u64) -> Error {
     Error::new(Kind::NotFound, format!("there is no repair {number}"))
 }

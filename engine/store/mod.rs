@@ -30,7 +30,7 @@ use serde_json::Value;
 pub use backup::{Backup, MANIFEST, back_up, restore};
 pub use claim::Claim;
 pub use disk::filesystem;
-pub use incidents::{Change, Changed, Choose, IncidentFilter, Incidents, Which, find_incident};
+pub use incidents::{Change, Changed, Choose, IncidentFilter, Incidents, Which, find_incident, find_record};
 pub use log::{Log, LogLine};
 pub use memory::Memory;
 pub use plans::{Plans, find_plan};

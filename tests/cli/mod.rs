@@ -14,6 +14,7 @@ mod init;
 mod locks;
 mod log;
 mod new;
+mod register;
 mod rules;
 mod run;
 mod schedule;

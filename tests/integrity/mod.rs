@@ -102,6 +102,7 @@ fn everything_that_can_be_done_is_in_the_audit_log() {
         plain(&["secret", "rotate-key"]),
         plain(&["secret", "rm", "db"]),
         plain(&["incident", "open", "x", "--severity", "sev3"]),
+        plain(&["register", "add", "problem", "x"]),
         plain(&["schedule", "pause", "test"]),
         plain(&["schedule", "resume", "--all"]),
         plain(&["schedule", "skip", "test"]),
