@@ -143,7 +143,8 @@ fn without_a_grant_every_function_refuses_and_the_kernel_is_asked_for_nothing() 
     let calls = calls(port);
     assert!(calls.len() > 100, "{} calls", calls.len());
     // The header may ask for anything: what the policy leaves of it is nothing.
-    let asks = ["sys", "docker", "k8s", "systemd", "net", "redis", "sql", "secrets", "notify", "store", "runs", "samples", "incidents"];
+    let asks =
+        ["sys", "docker", "k8s", "systemd", "net", "redis", "sql", "secrets", "notify", "store", "runs", "samples", "incidents", "prom"];
     let verbs = |section: &str| match section {
         "docker" => {
             "\"list:*\", \"inspect:*\", \"logs:*\", \"stats:*\", \"exec:*\", \"restart:*\", \"start:*\", \"stop:*\", \"scale:*\", \"images:*\", \"disk:*\", \"prune:*\""
@@ -152,6 +153,7 @@ fn without_a_grant_every_function_refuses_and_the_kernel_is_asked_for_nothing() 
         "systemd" => "\"status:*\", \"logs:*\", \"restart:*\", \"start:*\", \"stop:*\"",
         "net" => "\"connect:* @loopback\", \"ping:* @loopback\", \"resolve:* @loopback\", \"listeners:* @loopback\"",
         "redis" | "sql" => "\"*:write\"",
+        "prom" => "\"read:*\", \"silence:*\", \"reload:*\"",
         "store" | "samples" => "\"write:*\"",
         "incidents" => "\"open:*\", \"note:*\", \"ack:*\", \"resolve:*\", \"escalate:*\", \"repair:*\"",
         "runs" => "\"read:*\"",

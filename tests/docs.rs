@@ -65,6 +65,7 @@ fn allow(module: &str) -> String {
         files,
         &verbs("docker", &["list", "inspect", "logs", "stats", "exec", "restart", "start", "stop", "scale", "images", "disk", "prune"], "*"),
         &verbs("k8s", &["read", "logs", "top", "scale", "restart", "rollback", "bounds"], "*"),
+        &verbs("prom", &["silence", "reload"], "*"),
         &verbs("systemd", &["status", "logs", "restart", "start", "stop"], "*"),
         &verbs("incidents", &["open", "note", "ack", "resolve", "escalate", "repair"], "*"),
         &verbs("net", &["connect", "ping", "resolve", "listeners"], "* @loopback"),
@@ -145,8 +146,8 @@ fn the_examples_for_the_lab_compile_and_run_where_it_is() {
         if shown.code != 0 {
             failures.push(format!("the examples of `{module}` do not compile:\n{}", shown.stderr));
         }
-        // The lab has no cluster: those of `k8s` are run by its unit tests, against an API server of theirs.
-        if let Some(lab) = lab::lab().filter(|_| module != "k8s") {
+        // The lab has no cluster and no Prometheus: those of `k8s` and `prom` are run by their unit tests, against servers of theirs.
+        if let Some(lab) = lab::lab().filter(|_| !["k8s", "prom"].contains(&module.as_str())) {
             failures.extend(wrong(&module, &lab_only, Some(lab)));
         }
     }

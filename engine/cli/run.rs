@@ -564,6 +564,7 @@ pub(super) fn secrets(
         ("sql", serde_json::to_string(&system.databases)),
         ("redis", serde_json::to_string(&system.caches)),
         ("http", serde_json::to_string(&system.endpoints)),
+        ("prom", serde_json::to_string(&system.endpoints)),
         ("notify", serde_json::to_string(&system.contacts)),
     ];
     for (section, table) in tables {

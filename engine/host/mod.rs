@@ -40,6 +40,7 @@ mod leash;
 mod logs;
 mod net;
 pub mod notify;
+mod prom;
 mod redis;
 mod report;
 mod rules;
@@ -85,6 +86,7 @@ pub const MODULES: &[HostModule] = &[
     logs::MODULE,
     net::MODULE,
     notify::MODULE,
+    prom::MODULE,
     redis::MODULE,
     report::MODULE,
     rules::MODULE,

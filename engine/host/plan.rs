@@ -126,6 +126,7 @@ fn reaches(effect: &str, read: &str) -> bool {
         "incident" => read == "incident",
         "sql" => matches!(read, "sql" | "http"),
         "redis" => matches!(read, "redis" | "http"),
+        "prom" => matches!(read, "prom" | "http"),
         _ => !matches!(read, "store" | "incident" | "rules"),
     }
 }

@@ -132,6 +132,9 @@ fn calls(http: u16) -> BTreeMap<&'static str, String> {
         ("notify::send", r#"notify::send("mail", #{ subject: "x" })"#.to_owned()),
         ("notify::test", r#"notify::test("mail")"#.to_owned()),
         ("notify::flush", "notify::flush()".to_owned()),
+        ("prom::silence", r#"prom::silence("site", #{ alertname: "a" })"#.to_owned()),
+        ("prom::unsilence", r#"prom::unsilence("site", "00000000-0000-0000-0000-000000000000")"#.to_owned()),
+        ("prom::reload", r#"prom::reload("site")"#.to_owned()),
         ("redis::set", r#"redis::set("main", "k", "v")"#.to_owned()),
         ("redis::del", r#"redis::del("main", "k")"#.to_owned()),
         ("redis::command", r#"redis::command("main", ["INCR", "k"])"#.to_owned()),
@@ -209,6 +212,8 @@ fn world() -> World {
          [caches.main]
          host = \"127.0.0.1\"
          port = {redis_port}
+         [endpoints.site]
+         url = \"http://127.0.0.1:{http_port}/\"
          [contacts.mail]
          kind = \"email\"
          to = [\"ops@example.com\"]
@@ -227,6 +232,7 @@ fn world() -> World {
             http: [\"POST http://127.0.0.1:{http_port}/x\", \"PUT http://127.0.0.1:{http_port}/x\", \"PATCH http://127.0.0.1:{http_port}/x\", \"DELETE http://127.0.0.1:{http_port}/x\"],
             notify: [\"*\", \"outbox\"], redis: [\"*:write\"], sql: [\"*:write\"], store: [\"write:*\"], samples: [\"write:*\"],
             incidents: [\"open\", \"note\", \"ack\", \"resolve\", \"escalate\", \"repair\"],
+            prom: [\"silence:*\", \"reload:*\"],
             k8s: [\"scale:*\", \"restart:*\", \"rollback:*\", \"bounds:*\"],
             systemd: [\"restart:*\", \"start:*\", \"stop:*\"] }} }});\nconst AT = \"{at}\";\n"
     );

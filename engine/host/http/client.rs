@@ -33,6 +33,8 @@ pub(super) struct Request {
     pub(super) host: Option<String>,
     /// Where to connect instead of resolving the host, and the grant that covers it.
     pub(super) connect: Option<(Peer, Grant)>,
+    /// The grant it is sent under, when another permission than one for its address covers it.
+    pub(super) grant: Option<Grant>,
     pub(super) trust: Trust,
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
@@ -91,6 +93,7 @@ impl Request {
             body: Bytes::new(),
             host: None,
             connect: None,
+            grant: None,
             trust: Trust::Machine,
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
@@ -150,13 +153,17 @@ impl Request {
     /// `denied`, `timeout`, `connect`, `remote`; an answer with an unexpected status is none.
     pub(super) async fn send(self, permissions: &Permissions, now: Timestamp) -> Result<Response> {
         let (limit, target) = (self.timeout, without_secrets(&self.url));
-        let sent = timeout(limit, self.follow(permissions, now)).await;
-        let late = || Error::new(Kind::Timeout, format!("no complete answer within {}", Span(limit)));
-        sent.unwrap_or_else(|_| Err(late())).map_err(|error| {
-            // What is denied or invalid names itself.
-            let error = if error.kind.is_retryable() { error.context(format_args!("`{target}`")) } else { error };
-            if error.target.is_some() { error } else { error.target(target) }
-        })
+        in_time(limit, target, self.follow(permissions, now)).await
+    }
+
+    /// Sends it, and gives the answer as it came; a redirect is an answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::send`].
+    pub(super) async fn answer(&self, permissions: &Permissions, now: Timestamp) -> Result<Answer> {
+        let mut timings = Timings::default();
+        in_time(self.timeout, without_secrets(&self.url), self.once(permissions, now, &mut timings)).await
     }
 
     async fn follow(mut self, permissions: &Permissions, now: Timestamp) -> Result<Response> {
@@ -180,7 +187,10 @@ impl Request {
 
     /// One request: permission, addresses, exchange.
     async fn once(&self, permissions: &Permissions, now: Timestamp, timings: &mut Timings) -> Result<Answer> {
-        let grant = permissions.check(&Access::url(self.method.as_str(), &self.url))?;
+        let grant = match &self.grant {
+            Some(grant) => grant,
+            None => permissions.check(&Access::url(self.method.as_str(), &self.url))?,
+        };
         let own = Peer::new(self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or_default())?;
         let (peer, grant) = self.connect.as_ref().map_or((&own, grant), |(peer, grant)| (peer, grant));
         let started = Instant::now();
@@ -240,6 +250,7 @@ impl Request {
             self.headers = HARMLESS.iter().filter_map(|name| Some((name.clone(), self.headers.get(name)?.clone()))).collect();
             self.host = None;
             self.connect = None;
+            self.grant = None;
         }
         self.url = next;
         Ok(())
@@ -263,6 +274,16 @@ impl Request {
             tls: answer.tls,
         }
     }
+}
+
+/// Ends what takes too long, and names what failed.
+async fn in_time<T>(limit: Duration, target: String, sent: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || Error::new(Kind::Timeout, format!("no complete answer within {}", Span(limit)));
+    timeout(limit, sent).await.unwrap_or_else(|_| Err(late())).map_err(|error| {
+        // What is denied or invalid names itself.
+        let error = if error.kind.is_retryable() { error.context(format_args!("`{target}`")) } else { error };
+        if error.target.is_some() { error } else { error.target(target) }
+    })
 }
 
 /// `host` of `host:port` and `[host]:port`.

@@ -1,5 +1,6 @@
 //! `http::`: requests and the health of endpoints. `GET`, `HEAD` and `OPTIONS` are reads; the others are effects.
 
+mod ask;
 mod client;
 mod exchange;
 mod measure;
@@ -15,8 +16,10 @@ use crate::host::permission::without_secrets;
 use crate::host::{Access, Call, Function, HostModule, RhaiResultOf};
 use crate::model::Effect;
 
+pub(super) use ask::{Content, Question, ask, is_reached_at};
+pub(super) use exchange::Answer;
 #[cfg(feature = "k8s")]
-pub(super) use exchange::{Answer, Route, Timings, exchange};
+pub(super) use exchange::{Route, Timings, exchange};
 pub(super) use measure::{measure, page};
 pub(super) use probe::at;
 

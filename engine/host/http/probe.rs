@@ -11,7 +11,7 @@ use url::Url;
 use super::client::{Request, Response, read_url};
 use crate::error::{Error, Kind, Result};
 use crate::host::dial::{Peer, millis};
-use crate::host::permission::without_secrets;
+use crate::host::permission::{Grant, without_secrets};
 use crate::host::trust::Trust;
 use crate::host::{Access, Ctx};
 use crate::model::system::Endpoint;
@@ -65,9 +65,14 @@ pub(super) fn endpoint<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c Endpoint> {
 /// A request at an endpoint. Its `ca` and `connect` come from the operator, not from the script, and
 /// need no grant beyond the one for its address.
 pub(super) fn request(ctx: &Ctx, endpoint: &Endpoint, url: Url) -> Result<Request> {
-    let grant = ctx.permissions().check(&Access::url("GET", &url))?;
+    let grant = ctx.permissions().check(&Access::url("GET", &url))?.clone();
+    request_under(ctx, endpoint, (Method::GET, url), &grant)
+}
+
+/// As [`request`], of any method, covered by this grant.
+pub(super) fn request_under(ctx: &Ctx, endpoint: &Endpoint, (method, url): (Method, Url), grant: &Grant) -> Result<Request> {
     let connect = endpoint.connect.as_deref().map(|text| Ok::<_, Error>((Peer::parse(text)?, grant.clone()))).transpose()?;
-    let mut request = Request::new(Method::GET, url);
+    let mut request = Request::new(method, url);
     request.host.clone_from(&endpoint.host);
     request.connect = connect;
     request.trust = Trust::of_file(endpoint.ca.as_deref().map(std::path::Path::new))?;

@@ -61,6 +61,7 @@ fn resolve(section: &Section, placeholder: &str, system: &System) -> Result<Vec<
         ("remediation", _) => plain(pick(&system.remediation, key, |policy| Some(policy.runbook.clone()))),
         ("hosts", "net") => plain(pick(&system.hosts, key, |host| Some(host.address.clone()))),
         ("hosts", _) => plain(keys(&system.hosts, key)),
+        ("endpoints", "prom") => plain(keys(&system.endpoints, key)),
         ("endpoints", _) => with_network(&system.endpoints, key, |e| Some(e.url.clone()), |e| e.network.as_deref()),
         ("metrics", "http") => pages(system, key),
         ("metrics", "sql") => plain(pick(&system.metrics, key, |metric| metric.database.clone())),

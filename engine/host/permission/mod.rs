@@ -71,6 +71,7 @@ pub const SECTIONS: &[Section] = &[
         object: ObjectKind::Word,
     },
     Section { name: "k8s", verbs: &["read", "logs", "top", "scale", "restart", "rollback", "bounds"], object: ObjectKind::Word },
+    Section { name: "prom", verbs: &["read", "silence", "reload"], object: ObjectKind::Word },
     Section { name: "systemd", verbs: &["status", "logs", "restart", "start", "stop"], object: ObjectKind::Word },
     Section { name: "fs", verbs: &["read", "write", "remove"], object: ObjectKind::Path },
     Section { name: "exec", verbs: &["run", "host"], object: ObjectKind::Path },
@@ -110,6 +111,8 @@ impl Section {
                 "systemd" => want == "status",
                 // Who may change an object may see it.
                 "k8s" => want == "read" && !matches!(have, "logs" | "top"),
+                // Who may silence alerts may see them.
+                "prom" => have == "silence" && want == "read",
                 // With the power of the host is started what may be started.
                 "exec" => have == "host" && want == "run",
                 // Who may start it may see what became of it.
@@ -344,7 +347,7 @@ impl Permissions {
         let access = match (section, &url) {
             ("http", Some(url)) => Some(Access::url(verb, url)),
             ("fs", _) if path.is_absolute() => Some(Access::path(verb, path)),
-            ("sys" | "sql" | "redis" | "store" | "secrets", _) => Some(Access::word(section, verb, name)),
+            ("sys" | "sql" | "redis" | "prom" | "store" | "secrets", _) => Some(Access::word(section, verb, name)),
             _ => None,
         };
         match access {

@@ -7,7 +7,9 @@ use landlock::{AccessFs, BitFlags};
 use rustix::thread::CapabilitySet;
 use url::Url;
 
+use crate::host::http::is_reached_at;
 use crate::host::net::PING_PORT;
+use crate::host::permission::Access;
 use crate::host::sandbox::files::{device, execute, read, remove, socket, write};
 use crate::host::{Permissions, RunInfo};
 use crate::model::System;
@@ -258,7 +260,7 @@ fn matching(permissions: &Permissions, verb: &str, object: &str) -> Vec<PathBuf>
         return vec![directory];
     }
     let Ok(entries) = std::fs::read_dir(&directory) else { return Vec::new() };
-    let covered = |path: &PathBuf| permissions.check(&crate::host::Access::path(verb_of(verb), path)).is_ok();
+    let covered = |path: &PathBuf| permissions.check(&Access::path(verb_of(verb), path)).is_ok();
     entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()))
@@ -299,6 +301,9 @@ fn ports(permissions: &Permissions, system: &System) -> Ports {
     if permissions.uses("redis") {
         ports.extend(system.caches.values().map(|cache| cache.port));
     }
+    let may_ask = |name: &str| ["read", "reload"].iter().any(|verb| permissions.check(&Access::word("prom", verb, name)).is_ok());
+    let asked = system.endpoints.iter().filter(|(name, _)| permissions.uses("prom") && may_ask(name));
+    ports.extend(asked.filter_map(|(_, endpoint)| is_reached_at(endpoint)));
     let docker = system.services.docker_host.as_str();
     if permissions.uses("docker") && !docker.is_empty() && !docker.starts_with("unix://") {
         match Url::parse(docker).ok().and_then(|url| url.port()) {

@@ -122,7 +122,7 @@ fn suggested(section: &str, object: &Argument) -> String {
             "docker" | "systemd" => "${services.*}",
             "sql" => "${databases.*}",
             "redis" => "${caches.*}",
-            "http" | "net" => "${endpoints.*}",
+            "http" | "net" | "prom" => "${endpoints.*}",
             "fs" => "${paths.*}",
             "notify" => "${contacts.*}",
             _ => "*",
