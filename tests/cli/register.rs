@@ -55,7 +55,7 @@ fn what_is_written_down_is_listed_by_register_system_and_time() {
     let rows = done.json();
     let written = |row: &&Value| row["action"] == "register" && row["subject"] == "cost of shop" && row["outcome"] != Value::Null;
     assert_eq!(rows.as_array().unwrap().iter().filter(written).count(), 1, "{rows:#}");
-    let _ = done.then(["state", "verify"]).succeeds();
+    let _ = done.then(["audit", "verify"]).succeeds();
 }
 
 #[test]
