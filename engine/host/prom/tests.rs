@@ -40,7 +40,7 @@ prometheus-alertmanager --config.file="$dir/alertmanager.yml" --storage.path="$d
     --web.listen-address=127.0.0.1:ALERTMANAGER > "$dir/alertmanager.log" 2>&1 &
 alertmanager=$!
 prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/data" --web.listen-address="127.0.0.1:$1" \
-    --web.enable-lifecycle > "$dir/prometheus.log" 2>&1 &
+    --rules.alert.resend-delay=1s --web.enable-lifecycle > "$dir/prometheus.log" 2>&1 &
 prometheus=$!
 echo "$dir"
 echo ready
