@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, waitid, waitpid};
 
 use crate::host::process::Stat;
@@ -32,9 +33,13 @@ impl Offspring {
     }
 }
 
-/// The memory of a process, in bytes: what it shares with others is divided by their number.
+/// The memory of a process, in bytes: what it shares with others is divided by their number. One that has ended
+/// since it was seen holds nothing.
 fn share(pid: Pid) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())).ok()?;
+    let text = match std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero())) {
+        Err(error) if [Errno::NOENT, Errno::SRCH].iter().any(|gone| error.raw_os_error() == Some(gone.raw_os_error())) => return Some(0),
+        found => found.ok()?,
+    };
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
@@ -112,7 +117,7 @@ fn children() -> BTreeSet<u32> {
 /// nobody but they can tell.
 fn is_childless(pid: u32) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    pid == std::process::id() && matches!(waitid(WaitId::All, look), Err(rustix::io::Errno::CHILD))
+    pid == std::process::id() && matches!(waitid(WaitId::All, look), Err(Errno::CHILD))
 }
 
 /// The descendants that are not yet dead.
